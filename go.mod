@@ -1,0 +1,8 @@
+module github.com/rollcall-registry/rollcall
+
+go 1.26
+
+require (
+	github.com/google/go-cmp v0.7.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)

@@ -1,0 +1,350 @@
+// Package record reads and writes the packed form of instances and changes: a
+// protobuf wire format (record.proto is its schema) that the log stores, the
+// catalog keeps in memory, and checkpoints and backups consist of.
+//
+// Packing is canonical: equal registrations have equal records. Text that is
+// unpacked shares the record's memory, so that reading allocates little more
+// than the maps. Unknown fields are passed over; an unknown kind of change
+// survives a round trip as it is.
+package record
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// Pack returns the packed form of a normalized instance, without its id and
+// what the registry adds other than the origin.
+func Pack(i *rollcall.Instance) rollcall.Record {
+	return rollcall.Record(AppendInstance(make([]byte, 0, 512), i))
+}
+
+// AppendInstance appends the packed form of i to b.
+func AppendInstance(b []byte, i *rollcall.Instance) []byte {
+	key := i.Key()
+	if i.Service != key.Service {
+		b = appendText(b, 1, i.Service)
+	}
+	if i.Namespace != key.Namespace {
+		b = appendText(b, 2, i.Namespace)
+	}
+	b = appendText(b, 3, i.Address)
+	for _, name := range sortedKeys(i.Ports) {
+		b = appendMessage(b, 4, func(b []byte) []byte {
+			return appendInt(appendText(b, 1, name), 2, uint64(i.Ports[name]))
+		})
+	}
+	b = appendText(b, 5, i.Version)
+	b = appendText(b, 6, i.Node)
+	b = appendText(b, 7, i.Locality.Region)
+	b = appendText(b, 8, i.Locality.Zone)
+	b = appendText(b, 9, i.Locality.SubZone)
+	if p := i.Position; p != nil {
+		b = appendMessage(b, 10, func(b []byte) []byte {
+			return appendDouble(appendDouble(b, 1, p.Lat), 2, p.Lon)
+		})
+	}
+	for _, name := range sortedKeys(i.Capabilities) {
+		b = appendMessage(b, 11, func(b []byte) []byte {
+			return appendMessage(appendText(b, 1, name), 2, func(b []byte) []byte {
+				return appendValue(b, i.Capabilities[name])
+			})
+		})
+	}
+	for _, name := range sortedKeys(i.Metadata) {
+		b = appendMessage(b, 12, func(b []byte) []byte {
+			return appendText(appendText(b, 1, name), 2, i.Metadata[name])
+		})
+	}
+	if w := i.WeightOrDefault(); w != rollcall.DefaultWeight {
+		b = appendIntAlways(b, 13, uint64(w))
+	}
+	b = appendInt(b, 14, uint64(i.Capacity))
+	b = appendInt(b, 15, uint64(i.Warmup))
+	b = appendMessage(b, 16, func(b []byte) []byte {
+		b = appendText(b, 1, string(i.Lease.Mode))
+		b = appendInt(b, 2, uint64(i.Lease.TTL))
+		return appendInt(b, 3, uint64(i.Lease.RemoveAfter))
+	})
+	for _, c := range i.Checks {
+		b = appendMessage(b, 17, func(b []byte) []byte { return appendCheck(b, c) })
+	}
+	return appendText(b, 18, i.Origin)
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m))
+}
+
+func appendValue(b []byte, v rollcall.Value) []byte {
+	switch v.Kind() {
+	case rollcall.KindBool:
+		n := uint64(0)
+		if v.Bool() {
+			n = 1
+		}
+		return appendIntAlways(b, 1, n)
+	case rollcall.KindNumber:
+		return appendDouble(b, 2, v.Number())
+	case rollcall.KindString:
+		return appendTextAlways(b, 3, v.Text())
+	case rollcall.KindList:
+		b = appendIntAlways(b, 4, 1)
+		for _, e := range v.List() {
+			b = appendMessage(b, 5, func(b []byte) []byte { return appendValue(b, e) })
+		}
+	}
+	return b
+}
+
+func appendCheck(b []byte, c rollcall.Check) []byte {
+	b = appendText(b, 1, c.Name)
+	b = appendText(b, 2, string(c.Type))
+	b = appendInt(b, 3, uint64(c.TTL))
+	b = appendText(b, 4, c.Target)
+	b = appendInt(b, 5, uint64(c.Interval))
+	b = appendInt(b, 6, uint64(c.Timeout))
+	b = appendInt(b, 7, uint64(c.Rise))
+	b = appendInt(b, 8, uint64(c.Fall))
+	return appendInt(b, 9, uint64(c.DeregisterAfter))
+}
+
+// Unpack returns the instance under key that r is the packed form of.
+func Unpack(key rollcall.Key, r rollcall.Record) (rollcall.Instance, error) {
+	s := string(r)
+	i := rollcall.Instance{Namespace: key.Namespace, Service: key.Service, ID: key.ID}
+	weight := uint16(rollcall.DefaultWeight)
+	err := each(s, func(f field) error {
+		switch f.num {
+		case 1:
+			i.Service = f.s
+		case 2:
+			i.Namespace = f.s
+		case 3:
+			i.Address = f.s
+		case 4:
+			if i.Ports == nil {
+				i.Ports = make(map[string]uint16, count(s, 4))
+			}
+			name, port := "", uint64(0)
+			err := each(f.s, func(f field) error {
+				switch f.num {
+				case 1:
+					name = f.s
+				case 2:
+					port = f.n
+				}
+				return nil
+			})
+			i.Ports[name] = uint16(port)
+			return err
+		case 5:
+			i.Version = f.s
+		case 6:
+			i.Node = f.s
+		case 7:
+			i.Locality.Region = f.s
+		case 8:
+			i.Locality.Zone = f.s
+		case 9:
+			i.Locality.SubZone = f.s
+		case 10:
+			i.Position = new(rollcall.Position)
+			return parsePosition(f.s, i.Position)
+		case 11:
+			if i.Capabilities == nil {
+				i.Capabilities = make(map[string]rollcall.Value, count(s, 11))
+			}
+			var name string
+			var value rollcall.Value
+			err := each(f.s, func(f field) (err error) {
+				switch f.num {
+				case 1:
+					name = f.s
+				case 2:
+					value, err = parseValue(f.s, true)
+				}
+				return err
+			})
+			i.Capabilities[name] = value
+			return err
+		case 12:
+			if i.Metadata == nil {
+				i.Metadata = make(map[string]string, count(s, 12))
+			}
+			name, value := "", ""
+			err := each(f.s, func(f field) error {
+				switch f.num {
+				case 1:
+					name = f.s
+				case 2:
+					value = f.s
+				}
+				return nil
+			})
+			i.Metadata[name] = value
+			return err
+		case 13:
+			weight = uint16(f.n)
+		case 14:
+			i.Capacity = uint32(f.n)
+		case 15:
+			i.Warmup = rollcall.Duration(f.n)
+		case 16:
+			return parseLease(f.s, &i.Lease)
+		case 17:
+			c, err := parseCheck(f.s)
+			i.Checks = append(i.Checks, c)
+			return err
+		case 18:
+			i.Origin = f.s
+		}
+		return nil
+	})
+	i.Weight = &weight
+	if err != nil {
+		return rollcall.Instance{}, fmt.Errorf("instance %v: %w", key, err)
+	}
+	return i, nil
+}
+
+func parsePosition(s string, p *rollcall.Position) error {
+	return each(s, func(f field) error {
+		switch f.num {
+		case 1:
+			p.Lat = f.float()
+		case 2:
+			p.Lon = f.float()
+		}
+		return nil
+	})
+}
+
+func parseValue(s string, lists bool) (v rollcall.Value, err error) {
+	var list []rollcall.Value
+	isList := false
+	err = each(s, func(f field) error {
+		switch f.num {
+		case 1:
+			v = rollcall.Bool(f.n != 0)
+		case 2:
+			if math.IsNaN(f.float()) || math.IsInf(f.float(), 0) {
+				return errMalformed
+			}
+			v = rollcall.Number(f.float())
+		case 3:
+			v = rollcall.String(f.s)
+		case 4:
+			isList = true
+		case 5:
+			if !lists {
+				return errMalformed
+			}
+			e, err := parseValue(f.s, false)
+			list = append(list, e)
+			return err
+		}
+		return nil
+	})
+	if isList {
+		v = rollcall.List(list...)
+	}
+	return v, err
+}
+
+func parseLease(s string, l *rollcall.Lease) error {
+	return each(s, func(f field) error {
+		switch f.num {
+		case 1:
+			l.Mode = leaseMode(f.s)
+		case 2:
+			l.TTL = rollcall.Duration(f.n)
+		case 3:
+			l.RemoveAfter = rollcall.Duration(f.n)
+		}
+		return nil
+	})
+}
+
+// leaseMode returns the constant for s, so that a lease read on its own does
+// not keep its record in memory.
+func leaseMode(s string) rollcall.LeaseMode {
+	for _, m := range [...]rollcall.LeaseMode{rollcall.LeaseTTL, rollcall.LeaseSession, rollcall.LeaseNone} {
+		if string(m) == s {
+			return m
+		}
+	}
+	return rollcall.LeaseMode(s)
+}
+
+func parseCheck(s string) (c rollcall.Check, err error) {
+	err = each(s, func(f field) error {
+		switch f.num {
+		case 1:
+			c.Name = f.s
+		case 2:
+			c.Type = rollcall.CheckType(f.s)
+		case 3:
+			c.TTL = rollcall.Duration(f.n)
+		case 4:
+			c.Target = f.s
+		case 5:
+			c.Interval = rollcall.Duration(f.n)
+		case 6:
+			c.Timeout = rollcall.Duration(f.n)
+		case 7:
+			c.Rise = int(f.n)
+		case 8:
+			c.Fall = int(f.n)
+		case 9:
+			c.DeregisterAfter = rollcall.Duration(f.n)
+		}
+		return nil
+	})
+	return c, err
+}
+
+// Lease returns the lease of a packed instance without unpacking the rest.
+func Lease(r rollcall.Record) (l rollcall.Lease) {
+	for s := string(r); ; {
+		f, rest, ok := next(s)
+		if !ok {
+			return l
+		}
+		if f.num == 16 {
+			_ = parseLease(f.s, &l) // a malformed record was refused when it was read
+		}
+		s = rest
+	}
+}
+
+// Checks returns the checks of a packed instance without unpacking the rest.
+func Checks(r rollcall.Record) (cs []rollcall.Check) {
+	for s := string(r); ; {
+		f, rest, ok := next(s)
+		if !ok {
+			return cs
+		}
+		if f.num == 17 {
+			c, _ := parseCheck(f.s)
+			cs = append(cs, c)
+		}
+		s = rest
+	}
+}
+
+// ServiceName returns the service's name as the packed instance wrote it, "" if
+// that is the key.
+func ServiceName(r rollcall.Record) string {
+	if f, _, ok := next(string(r)); ok && f.num == 1 {
+		return f.s
+	}
+	return ""
+}

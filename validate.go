@@ -1,0 +1,307 @@
+package rollcall
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits bound what one registration may hold.
+type Limits struct {
+	Capabilities int // pairs, default 64
+	Metadata     int // pairs, default 64
+	ValueBytes   int // of one capability, metadata value or other text, default 512
+	Ports        int // default 32
+	Checks       int // default 16
+}
+
+// DefaultLimits returns the limits that hold unless configured.
+func DefaultLimits() Limits {
+	return Limits{Capabilities: 64, Metadata: 64, ValueBytes: 512, Ports: 32, Checks: 16}
+}
+
+const (
+	maxName    = 128
+	maxID      = 256
+	maxAddress = 253 // a DNS name
+)
+
+// CheckName reports what is wrong with a service's, namespace's, port's or
+// check's name, given in a field.
+func CheckName(field, name string) error {
+	switch {
+	case name == "":
+		return Invalid(field, "is required")
+	case len(name) > maxName:
+		return Invalid(field, fmt.Sprintf("is %d bytes long; at most %d are allowed", len(name), maxName))
+	case !alphanumeric(name[0]):
+		return Invalid(field, fmt.Sprintf("%.140q must begin with a letter or digit", name))
+	}
+	for i := range len(name) {
+		if c := name[i]; !alphanumeric(c) && c != '-' && c != '_' && c != '.' {
+			return Invalid(field, fmt.Sprintf("%.140q may hold only letters, digits, '-', '_' and '.'", name))
+		}
+	}
+	return nil
+}
+
+// CheckID reports what is wrong with an instance's id.
+func CheckID(field, id string) error {
+	switch {
+	case id == "":
+		return Invalid(field, "is required")
+	case len(id) > maxID:
+		return Invalid(field, fmt.Sprintf("is %d bytes long; at most %d are allowed", len(id), maxID))
+	}
+	for i := range len(id) {
+		if id[i] < 0x20 || id[i] > 0x7e {
+			return Invalid(field, fmt.Sprintf("%.260q may hold only printable ASCII", id))
+		}
+	}
+	return nil
+}
+
+func alphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// Normalize fills in the defaults: namespace, lease mode and times, weight.
+func (i *Instance) Normalize() {
+	if i.Namespace == "" {
+		i.Namespace = DefaultNamespace
+	}
+	if i.Lease.Mode == "" {
+		i.Lease.Mode = LeaseTTL
+	}
+	if i.Lease.Mode != LeaseNone {
+		if i.Lease.TTL == 0 {
+			i.Lease.TTL = Duration(DefaultTTL)
+		}
+		if i.Lease.RemoveAfter == 0 {
+			i.Lease.RemoveAfter = Duration(DefaultRemoveAfter)
+		}
+	}
+	if i.Weight == nil {
+		i.Weight = new(uint16(DefaultWeight))
+	}
+}
+
+// Validate reports the first thing that is wrong with a normalized instance,
+// as an [*Error] that names the field.
+func (i *Instance) Validate(l Limits) error {
+	v := validator{limits: l}
+	v.add(CheckName("namespace", i.Namespace))
+	v.add(CheckName("service", i.Service))
+	v.add(CheckID("id", i.ID))
+	v.address(i.Address)
+	v.count("ports", len(i.Ports), l.Ports)
+	for name, port := range i.Ports {
+		field := "ports." + name
+		v.add(CheckName(field, name))
+		if port == 0 {
+			v.fail(field, "is 0; a port is 1 to 65535")
+		}
+	}
+	v.text("version", i.Version)
+	v.text("node", i.Node)
+	v.text("locality.region", i.Locality.Region)
+	v.text("locality.zone", i.Locality.Zone)
+	v.text("locality.sub_zone", i.Locality.SubZone)
+	v.position(i.Position)
+	v.count("capabilities", len(i.Capabilities), l.Capabilities)
+	for name, c := range i.Capabilities {
+		v.capability(name, c)
+	}
+	v.count("metadata", len(i.Metadata), l.Metadata)
+	for name, m := range i.Metadata {
+		v.label("metadata", name)
+		v.text("metadata."+name, m)
+	}
+	v.within("warmup", i.Warmup, 0, Duration(MaxTTL))
+	v.lease(i.Lease)
+	v.count("checks", len(i.Checks), l.Checks)
+	seen := make(map[string]bool, len(i.Checks))
+	for n, c := range i.Checks {
+		field := fmt.Sprintf("checks[%d]", n)
+		v.check(field, c)
+		if seen[c.Name] {
+			v.fail(field+".name", fmt.Sprintf("%q is already the name of another check", c.Name))
+		}
+		seen[c.Name] = true
+	}
+	return v.err
+}
+
+// validator keeps the first error.
+type validator struct {
+	limits Limits
+	err    error
+}
+
+func (v *validator) add(err error) {
+	if v.err == nil && err != nil {
+		v.err = err
+	}
+}
+
+func (v *validator) fail(field, detail string) {
+	if v.err == nil {
+		v.err = Invalid(field, detail)
+	}
+}
+
+func (v *validator) count(field string, n, limit int) {
+	if n > limit {
+		v.fail(field, fmt.Sprintf("has %d entries; at most %d are allowed", n, limit))
+	}
+}
+
+func (v *validator) text(field, s string) {
+	switch {
+	case len(s) > v.limits.ValueBytes:
+		v.fail(field, fmt.Sprintf("is %d bytes long; at most %d are allowed", len(s), v.limits.ValueBytes))
+	case !utf8.ValidString(s):
+		v.fail(field, "is not valid UTF-8")
+	}
+}
+
+// label checks the name of a capability or metadata pair.
+func (v *validator) label(field, name string) {
+	switch {
+	case name == "":
+		v.fail(field, "has an entry without a name")
+	case len(name) > maxName:
+		v.fail(field, fmt.Sprintf("has a name of %d bytes; at most %d are allowed", len(name), maxName))
+	case !utf8.ValidString(name):
+		v.fail(field, "has a name that is not valid UTF-8")
+	}
+}
+
+func (v *validator) address(a string) {
+	if a == "" {
+		return
+	}
+	if _, err := netip.ParseAddr(a); err == nil {
+		return
+	}
+	switch {
+	case len(a) > maxAddress:
+		v.fail("address", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(a), maxAddress))
+	case !hostName(a):
+		v.fail("address", fmt.Sprintf("%.260q is neither an IP address nor a host name; ports go into \"ports\"", a))
+	}
+}
+
+func hostName(s string) bool {
+	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			if c := label[i]; !alphanumeric(c) && c != '-' && c != '_' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (v *validator) position(p *Position) {
+	if p == nil {
+		return
+	}
+	if !(math.Abs(p.Lat) <= 90) {
+		v.fail("position.lat", fmt.Sprintf("is %v; a latitude is -90 to 90", p.Lat))
+	}
+	if !(math.Abs(p.Lon) <= 180) {
+		v.fail("position.lon", fmt.Sprintf("is %v; a longitude is -180 to 180", p.Lon))
+	}
+}
+
+func (v *validator) capability(name string, c Value) {
+	v.label("capabilities", name)
+	field := "capabilities." + name
+	elements := c.List()
+	if c.Kind() != KindList {
+		elements = []Value{c}
+	}
+	size := 0
+	for _, e := range elements {
+		size += len(e.Text())
+		switch n := e.Number(); {
+		case e.Kind() == KindNone, e.Kind() == KindList:
+			v.fail(field, "is neither a boolean, a number, a string nor a list of these")
+		case math.IsNaN(n) || math.IsInf(n, 0):
+			v.fail(field, fmt.Sprintf("is %v; a number must be finite", n))
+		}
+		v.text(field, e.Text())
+	}
+	if size+len(c.List()) > v.limits.ValueBytes {
+		v.fail(field, fmt.Sprintf("is longer than %d bytes in all", v.limits.ValueBytes))
+	}
+}
+
+func (v *validator) lease(l Lease) {
+	switch l.Mode {
+	case LeaseTTL, LeaseSession:
+		v.within("lease.ttl", l.TTL, Duration(MinTTL), Duration(MaxTTL))
+		v.within("lease.remove_after", l.RemoveAfter, 1, Duration(MaxRemoveAfter))
+	case LeaseNone:
+		if l.TTL != 0 || l.RemoveAfter != 0 {
+			v.fail("lease", "of mode none takes neither ttl nor remove_after")
+		}
+	default:
+		v.fail("lease.mode", fmt.Sprintf("%.40q is not a lease mode: use ttl, session or none", l.Mode))
+	}
+}
+
+func (v *validator) within(field string, d, least, most Duration) {
+	if d < least || d > most {
+		v.fail(field, fmt.Sprintf("is %v; %v to %v are allowed", d, least, most))
+	}
+}
+
+func (v *validator) check(field string, c Check) {
+	v.add(CheckName(field+".name", c.Name))
+	switch c.Type {
+	case CheckTTL:
+		v.within(field+".ttl", c.TTL, Duration(MinCheckTTL), Duration(MaxTTL))
+		if c.Target != "" || c.Interval != 0 || c.Timeout != 0 || c.Rise != 0 || c.Fall != 0 {
+			v.fail(field, "is of type ttl, which takes only name, ttl and deregister_after")
+		}
+	case CheckHTTP, CheckHTTPS, CheckTCP, CheckGRPC, CheckExec:
+		if c.TTL != 0 {
+			v.fail(field+".ttl", "belongs to checks of type ttl")
+		}
+		v.text(field+".target", c.Target)
+		v.within(field+".interval", c.Interval, 0, Duration(MaxTTL))
+		v.within(field+".timeout", c.Timeout, 0, Duration(MaxTTL))
+		for name, n := range map[string]int{".rise": c.Rise, ".fall": c.Fall} {
+			if n < 0 || n > 100 {
+				v.fail(field+name, fmt.Sprintf("is %d; 0 to 100 are allowed", n))
+			}
+		}
+	default:
+		v.fail(field+".type", fmt.Sprintf("%.40q is not a check type: use ttl, http, https, tcp, grpc or exec", c.Type))
+	}
+	v.within(field+".deregister_after", c.DeregisterAfter, 0, Duration(MaxRemoveAfter))
+}
+
+// Validate reports what is wrong with s, as an [*Error] that names the field.
+func (s *Settings) Validate() error {
+	var v validator
+	if s.DNSTTL != nil {
+		v.within("dns_ttl", *s.DNSTTL, 0, Duration(3600e9))
+	}
+	share := func(field string, f *float64, most float64) {
+		if f != nil && !(*f >= 0 && *f <= most) {
+			v.fail(field, fmt.Sprintf("is %v; 0 to %v are allowed", *f, most))
+		}
+	}
+	share("guard_share", s.GuardShare, 1)
+	share("panic", s.Panic, 1)
+	share("position_rate", s.PositionRate, 1e6)
+	return v.err
+}
