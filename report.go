@@ -1,0 +1,54 @@
+package rollcall
+
+import "time"
+
+// Report is what an instance may say with a renewal. All of it is optional, and
+// none of it is logged unless it changes a verdict.
+type Report struct {
+	// Status is what the instance says of itself: healthy, degraded, starting,
+	// unhealthy or draining. It holds until it says otherwise or registers anew.
+	Status Status `json:"status,omitzero"`
+	// Note is the reason that is shown with Status.
+	Note string `json:"note,omitempty"`
+	// Checks are results of its checks of type ttl, by name.
+	Checks map[string]CheckReport `json:"checks,omitempty"`
+	Load   *Load                  `json:"load,omitempty"`
+	// Position is where it is now; see [Instance].
+	Position *Position `json:"position,omitempty"`
+}
+
+// CheckReport is the result of one check.
+type CheckReport struct {
+	Status Status `json:"status"`
+	Note   string `json:"note,omitempty"`
+}
+
+// Renewal answers a renewal.
+type Renewal struct {
+	// TTL is within what time the instance must be heard from again.
+	TTL Duration `json:"ttl"`
+	// Revision is the instance's.
+	Revision Revision `json:"revision"`
+}
+
+// ServerStatus is what a server says of itself.
+type ServerStatus struct {
+	Version  string   `json:"version"`
+	Store    string   `json:"store"`
+	LogID    LogID    `json:"log_id"`
+	Revision Revision `json:"revision"`
+	// Synced: the log has been read; Settling: see [ErrSettling].
+	Synced   bool `json:"synced"`
+	Settling bool `json:"settling"`
+	// Writable is false, with a reason, while the log takes no writes.
+	Writable    bool           `json:"writable"`
+	Reason      string         `json:"reason,omitempty"`
+	Started     time.Time      `json:"started"`
+	LogCreated  time.Time      `json:"log_created"`
+	AgeMS       int64          `json:"age_ms"`
+	Services    int            `json:"services"`
+	Instances   int            `json:"instances"`
+	Health      map[Status]int `json:"health"`
+	Watchers    int            `json:"watchers"`
+	MemoryBytes uint64         `json:"memory_bytes"`
+}
