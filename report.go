@@ -52,3 +52,34 @@ type ServerStatus struct {
 	Watchers    int            `json:"watchers"`
 	MemoryBytes uint64         `json:"memory_bytes"`
 }
+
+// Renew is one renewal of many.
+type Renew struct {
+	Key      Key
+	Load     *Load
+	Position *Position
+}
+
+// Registration is the outcome of one registration of many.
+type Registration struct {
+	Key      Key
+	Created  bool
+	Revision Revision
+	Err      error
+}
+
+// InstanceFilter selects instances across services; empty fields select all.
+type InstanceFilter struct {
+	Namespace string
+	Node      string
+	Address   string
+}
+
+// EventFilter selects events; empty fields select all.
+type EventFilter struct {
+	Namespace string
+	Service   string
+	ID        string
+	Since     time.Time // at or after
+	Until     time.Time // before
+}

@@ -14,6 +14,8 @@ import (
 	"math"
 	"slices"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/rollcall-registry/rollcall"
 )
 
@@ -347,4 +349,58 @@ func ServiceName(r rollcall.Record) string {
 		return f.s
 	}
 	return ""
+}
+
+// Capability returns one capability of a packed instance, the zero Value if it
+// does not have it.
+func Capability(r rollcall.Record, name string) rollcall.Value {
+	v, ok := pair(string(r), 11, name)
+	if !ok {
+		return rollcall.Value{}
+	}
+	value, _ := parseValue(v, true)
+	return value
+}
+
+// Metadata returns one metadata value of a packed instance.
+func Metadata(r rollcall.Record, name string) (string, bool) {
+	return pair(string(r), 12, name)
+}
+
+// pair returns the second field of the entry of repeated message num whose
+// first field is name.
+func pair(s string, num protowire.Number, name string) (value string, ok bool) {
+	for {
+		f, rest, more := next(s)
+		if !more {
+			return "", false
+		}
+		s = rest
+		if f.num != num {
+			continue
+		}
+		key, rest, _ := next(f.s)
+		if key.num != 1 || key.s != name {
+			continue
+		}
+		v, _, _ := next(rest)
+		return v.s, true
+	}
+}
+
+// Place returns the node and address of a packed instance.
+func Place(r rollcall.Record) (node, address string) {
+	for s := string(r); ; {
+		f, rest, ok := next(s)
+		if !ok || f.num > 6 {
+			return node, address
+		}
+		switch f.num {
+		case 3:
+			address = f.s
+		case 6:
+			node = f.s
+		}
+		s = rest
+	}
 }

@@ -1,0 +1,376 @@
+// Package catalog turns the log into immutable snapshots. One goroutine applies
+// entries and publishes; any number of readers hold snapshots and views, which
+// share all structure that did not change between them. The cost of a change is
+// that of a path in two trees, whatever the size of the catalog or the service.
+package catalog
+
+import (
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/record"
+)
+
+// Event is one instance's before → after, or a change to its service alone.
+// Items are nil where there was or is no instance.
+type Event struct {
+	Revision rollcall.Revision
+	Service  rollcall.ServiceKey
+	ID       string // empty: the service's settings
+	Before   *Item
+	After    *Item
+	Change   *rollcall.Change // that caused it; nil after a reset
+}
+
+// HealthOnly reports whether the event is a change of verdict or checks, not of
+// what was registered.
+func (e *Event) HealthOnly() bool {
+	return e.Before != nil && e.After != nil && e.Before.sameRegistration(e.After)
+}
+
+// Catalog applies entries and publishes snapshots. Apply, Forget and Publish
+// belong to one goroutine; Snapshot and Synced may be called by any.
+type Catalog struct {
+	published atomic.Pointer[Snapshot]
+	synced    atomic.Bool
+	budget    *Memos
+
+	// The writer's own.
+	edit   uint64 // numbers the drafts between two publications
+	next   *Snapshot
+	drafts map[rollcall.ServiceKey]*View
+	dirty  bool // something was applied
+	reset  bool // a reset is being read; next started empty
+	events []Event
+}
+
+// New returns an empty catalog that has seen no log.
+func New() *Catalog {
+	c := &Catalog{budget: &Memos{limit: DefaultMemoBytes}, edit: 1, drafts: map[rollcall.ServiceKey]*View{}}
+	c.next = emptySnapshot(maphash.MakeSeed())
+	c.published.Store(c.next)
+	c.draft()
+	return c
+}
+
+// Snapshot returns the newest published state.
+func (c *Catalog) Snapshot() *Snapshot { return c.published.Load() }
+
+// Synced reports whether the catalog has read its log from the start. Before
+// that, that something is missing from it means nothing.
+func (c *Catalog) Synced() bool { return c.synced.Load() }
+
+// draft begins the next snapshot as a copy of the newest.
+func (c *Catalog) draft() {
+	n := *c.next
+	n.names = n.names.Copy()
+	c.next = &n
+	c.edit++
+	clear(c.drafts)
+}
+
+// Apply applies one entry to the draft of the next snapshot. The pages of a
+// reset replace everything; nothing of it shows before its last page. It
+// returns an error only for an entry that no log can hold.
+func (c *Catalog) Apply(e rollcall.Entry) error {
+	c.dirty = true
+	if e.Reset && !c.reset {
+		// Whatever is not published yet comes out in the difference.
+		c.next = emptySnapshot(c.next.seed)
+		clear(c.drafts)
+		c.edit++
+		c.reset = true
+	}
+	c.next.log, c.next.revision = e.Log, e.Revision
+	for i := range e.Changes {
+		if err := c.change(&e.Changes[i], e.Revision); err != nil {
+			return fmt.Errorf("entry %d: %w", e.Revision, err)
+		}
+	}
+	if e.Reset && !e.More {
+		c.reset = false
+		c.flush()
+		c.events = difference(c.Snapshot(), c.next)
+	}
+	return nil
+}
+
+// Publish makes what was applied visible and returns it with its events, in
+// order. It does nothing in the middle of a reset.
+func (c *Catalog) Publish() (*Snapshot, []Event) {
+	if c.reset || !c.dirty {
+		return c.Snapshot(), nil
+	}
+	c.flush()
+	s, events := c.next, c.events
+	c.published.Store(s)
+	c.synced.Store(true) // nothing is applied before a log's first reset
+	c.events, c.dirty = nil, false
+	c.draft()
+	return s, events
+}
+
+// flush puts the drafts of views into the draft of the snapshot.
+func (c *Catalog) flush() {
+	for key, v := range c.drafts {
+		c.next.services.set(c.edit, hashKey(c.next.seed, key), v)
+	}
+	clear(c.drafts)
+}
+
+// view returns the draft of a service's view, made from the current one, or
+// new. A draft belongs to the writer until it is published.
+func (c *Catalog) view(key rollcall.ServiceKey) *View {
+	if v := c.drafts[key]; v != nil {
+		return v
+	}
+	v := c.next.View(key)
+	if v == nil {
+		v = &View{key: &key, name: key.Service, items: newItems(), budget: c.budget}
+		c.next.names.Set(v.key)
+	} else {
+		v = &View{
+			key: v.key, name: v.name, revision: v.revision, changed: v.changed, items: v.items.Copy(),
+			counts: v.counts, settings: v.settings, orphans: v.orphans, budget: c.budget,
+		}
+	}
+	c.drafts[key] = v
+	return v
+}
+
+func (c *Catalog) change(ch *rollcall.Change, at rollcall.Revision) error {
+	if ch.Revision == 0 {
+		ch.Revision = at
+	}
+	switch b := ch.Body.(type) {
+	case rollcall.InstancePut:
+		c.put(ch, b)
+	case rollcall.InstanceRemove:
+		c.remove(ch, b)
+	case rollcall.HealthPut:
+		c.health(ch, b)
+	case rollcall.OverridePut:
+		c.override(ch, b)
+	case rollcall.SettingsPut:
+		v := c.touch(b.Service, ch)
+		v.settings = b.Settings
+		c.event(ch, b.Service, "", nil, nil)
+	case rollcall.Unknown:
+		c.keep(ch, b)
+	default:
+		return fmt.Errorf("change of type %T", b)
+	}
+	return nil
+}
+
+// touch returns the draft of a service's view, stamped with a change.
+func (c *Catalog) touch(key rollcall.ServiceKey, ch *rollcall.Change) *View {
+	v := c.view(key)
+	if ch.Revision >= v.revision {
+		v.revision, v.changed = ch.Revision, ch.At
+	}
+	return v
+}
+
+func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
+	v := c.touch(b.Key.ServiceKey, ch)
+	n := &Item{
+		service: v.key, id: b.Key.ID, record: b.Record, revision: ch.Revision, incarnation: b.Incarnation,
+		registered: b.RegisteredAt.UnixNano(), status: rollcall.Healthy, since: ch.At.UnixNano(),
+	}
+	if n.incarnation == 0 {
+		n.incarnation = ch.Revision
+	}
+	if b.RegisteredAt.IsZero() {
+		n.registered = ch.At.UnixNano()
+	}
+	old := v.Get(n.id)
+	var o *rollcall.Override
+	switch {
+	case old != nil:
+		o = old.Override()
+		n.status, n.since = old.status, old.since
+	case v.orphans[n.id].override != nil:
+		o = v.orphans[n.id].override
+		v.orphans = maps.Clone(v.orphans)
+		delete(v.orphans, n.id)
+	}
+	if name := record.ServiceName(b.Record); old == nil && v.items.Len() == 0 && name != "" {
+		v.name = name
+	}
+	if findings := inherit(old, n, ch.At); len(findings) > 0 || o != nil || n.status != rollcall.Healthy {
+		n = n.with(findings, o, ch.At.UnixNano())
+	}
+	c.place(ch, v, old, n)
+}
+
+// place puts n where old is (nil if nowhere) and tells it.
+func (c *Catalog) place(ch *rollcall.Change, v *View, old, n *Item) {
+	if old == nil {
+		c.next.instances++
+	} else {
+		v.counts[old.status]--
+	}
+	v.counts[n.status]++
+	v.items.Set(n)
+	c.event(ch, *v.key, n.id, old, n)
+}
+
+func (c *Catalog) remove(ch *rollcall.Change, b rollcall.InstanceRemove) {
+	if v := c.next.viewOrDraft(c.drafts, b.Key.ServiceKey); v == nil || v.Get(b.Key.ID) == nil {
+		return
+	}
+	v := c.touch(b.Key.ServiceKey, ch)
+	old, _ := v.items.Delete(&Item{id: b.Key.ID})
+	v.counts[old.status]--
+	c.next.instances--
+	if o := old.Override(); o != nil {
+		v.adopt(old.id, orphan{o, ch.At})
+	}
+	c.event(ch, b.Key.ServiceKey, old.id, old, nil)
+}
+
+func (v *View) adopt(id string, o orphan) {
+	if v.orphans = maps.Clone(v.orphans); v.orphans == nil {
+		v.orphans = map[string]orphan{}
+	}
+	v.orphans[id] = o
+}
+
+func (c *Catalog) health(ch *rollcall.Change, b rollcall.HealthPut) {
+	if c.next.viewOrDraft(c.drafts, b.Service) == nil {
+		return
+	}
+	v := c.view(b.Service)
+	if b.Slot == slotSince {
+		for _, id := range b.IDs {
+			if i := v.Get(id); i != nil {
+				n := *i
+				n.since = ch.At.UnixNano()
+				v.items.Set(&n)
+			}
+		}
+		return
+	}
+	f := rollcall.Finding{Slot: b.Slot, Status: b.Status, Reason: b.Reason, Since: ch.At}
+	for _, id := range b.IDs {
+		old := v.Get(id)
+		if old == nil {
+			continue
+		}
+		n := old.withFinding(f)
+		if n == old {
+			continue
+		}
+		c.touch(b.Service, ch)
+		c.place(ch, v, old, n)
+	}
+}
+
+func (c *Catalog) override(ch *rollcall.Change, b rollcall.OverridePut) {
+	v := c.touch(b.Key.ServiceKey, ch)
+	old := v.Get(b.Key.ID)
+	if old == nil {
+		switch {
+		case b.Override != nil:
+			v.adopt(b.Key.ID, orphan{b.Override, ch.At})
+		case v.orphans[b.Key.ID].override != nil:
+			v.orphans = maps.Clone(v.orphans)
+			delete(v.orphans, b.Key.ID)
+		}
+		return
+	}
+	var findings []rollcall.Finding
+	if old.evidence != nil {
+		findings = old.evidence.findings
+	}
+	c.place(ch, v, old, old.with(findings, b.Override, ch.At.UnixNano()))
+}
+
+func (c *Catalog) keep(ch *rollcall.Change, b rollcall.Unknown) {
+	if c.next.unknown = maps.Clone(c.next.unknown); c.next.unknown == nil {
+		c.next.unknown = map[unknownKey]rollcall.Change{}
+	}
+	key := unknownKey{b.Kind, b.Key}
+	if b.Data == "" {
+		delete(c.next.unknown, key)
+		return
+	}
+	c.next.unknown[key] = *ch
+}
+
+func (c *Catalog) event(ch *rollcall.Change, service rollcall.ServiceKey, id string, before, after *Item) {
+	if !c.reset {
+		c.events = append(c.events, Event{ch.Revision, service, id, before, after, ch})
+	}
+}
+
+func (s *Snapshot) viewOrDraft(drafts map[rollcall.ServiceKey]*View, key rollcall.ServiceKey) *View {
+	if v := drafts[key]; v != nil {
+		return v
+	}
+	return s.View(key)
+}
+
+// Forget drops services that have had no instance, and overrides that have had
+// no instance to stand for, since before a time; and such services beyond most
+// in any case. It changes no revision: what is forgotten was empty.
+func (c *Catalog) Forget(before time.Time, most int) {
+	c.flush()
+	empty := 0
+	for v := range c.next.Views(rollcall.ServiceKey{}) {
+		if v.Len() == 0 {
+			empty++
+		}
+	}
+	for v := range c.next.Views(rollcall.ServiceKey{}) {
+		for id, o := range v.orphans {
+			if o.since.Before(before) {
+				d := c.view(*v.key)
+				d.orphans = maps.Clone(d.orphans)
+				delete(d.orphans, id)
+			}
+		}
+		d := c.next.viewOrDraft(c.drafts, *v.key)
+		if d.Len() > 0 || d.settings != nil || len(d.orphans) > 0 {
+			continue
+		}
+		if d.changed.Before(before) || empty > most {
+			empty--
+			delete(c.drafts, *v.key)
+			c.next.services.delete(c.edit, hashKey(c.next.seed, *v.key), *v.key)
+			c.next.names.Delete(v.key)
+		}
+	}
+	c.dirty = true
+}
+
+// difference tells what became of each instance between two snapshots, whatever
+// lies between them. Unchanged instances are not mentioned.
+func difference(old, now *Snapshot) (events []Event) {
+	for v := range now.Views(rollcall.ServiceKey{}) {
+		was := old.View(*v.key)
+		for i := range v.All() {
+			var before *Item
+			if was != nil {
+				before = was.Get(i.id)
+			}
+			if before == nil || !before.equal(i) {
+				events = append(events, Event{now.revision, *v.key, i.id, before, i, nil})
+			}
+		}
+	}
+	for v := range old.Views(rollcall.ServiceKey{}) {
+		is := now.View(*v.key)
+		for i := range v.All() {
+			if is == nil || is.Get(i.id) == nil {
+				events = append(events, Event{now.revision, *v.key, i.id, i, nil, nil})
+			}
+		}
+	}
+	return events
+}

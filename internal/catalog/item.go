@@ -1,0 +1,216 @@
+package catalog
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/record"
+)
+
+// Item is one instance in a view. It is immutable and packed: the registration
+// stays in its record, and only exceptions to health are kept beside it.
+type Item struct {
+	service     *rollcall.ServiceKey // shared by the items of a service
+	id          string
+	record      rollcall.Record
+	revision    rollcall.Revision // of the last put
+	incarnation rollcall.Revision
+	registered  int64 // Unix nanoseconds
+	since       int64 // of the verdict
+	evidence    *evidence
+	status      rollcall.Status
+}
+
+// evidence is what is known of an instance beyond "healthy, no checks".
+type evidence struct {
+	findings []rollcall.Finding // by slot; a check's stays while it is healthy
+	override *rollcall.Override
+	reason   string // of the verdict
+}
+
+// Key returns the instance's key.
+func (i *Item) Key() rollcall.Key { return rollcall.Key{ServiceKey: *i.service, ID: i.id} }
+
+// ID returns the instance's id.
+func (i *Item) ID() string { return i.id }
+
+// Record returns the registration in packed form.
+func (i *Item) Record() rollcall.Record { return i.record }
+
+// Status returns the verdict on the instance.
+func (i *Item) Status() rollcall.Status { return i.status }
+
+// Reason returns why the verdict is what it is; "" for healthy.
+func (i *Item) Reason() string {
+	if i.evidence == nil {
+		return ""
+	}
+	return i.evidence.reason
+}
+
+// Since returns when the verdict was last changed.
+func (i *Item) Since() time.Time { return time.Unix(0, i.since).UTC() }
+
+// Revision returns the revision of the instance's last registration or update.
+func (i *Item) Revision() rollcall.Revision { return i.revision }
+
+// Incarnation returns the revision at which the instance was last registered.
+func (i *Item) Incarnation() rollcall.Revision { return i.incarnation }
+
+// Finding returns what one source says of the instance; ok is false if it says
+// nothing, which is to say healthy.
+func (i *Item) Finding(slot rollcall.Slot) (f rollcall.Finding, ok bool) {
+	if i.evidence == nil {
+		return f, false
+	}
+	n, ok := i.evidence.find(slot)
+	if !ok {
+		return f, false
+	}
+	return i.evidence.findings[n], true
+}
+
+// Override returns the operator's verdict, nil if there is none.
+func (i *Item) Override() *rollcall.Override {
+	if i.evidence == nil {
+		return nil
+	}
+	return i.evidence.override
+}
+
+// Instance unpacks the item into the form that doors and filters read. The
+// strings share the record's memory.
+func (i *Item) Instance() rollcall.Instance {
+	// A record comes from record.Pack, or from a log whose checksums held.
+	inst, _ := record.Unpack(i.Key(), i.record)
+	inst.Health = i.Health()
+	inst.Revision = i.revision
+	inst.Incarnation = i.incarnation
+	inst.RegisteredAt = time.Unix(0, i.registered).UTC()
+	inst.EffectiveWeight = inst.Weight
+	return inst
+}
+
+// Health returns the verdict and the standing of each check.
+func (i *Item) Health() *rollcall.Health {
+	h := &rollcall.Health{Status: i.status, Reason: i.Reason(), Since: i.Since()}
+	if i.evidence == nil {
+		return h
+	}
+	for _, f := range i.evidence.findings {
+		if name, ok := f.Slot.Check(); ok {
+			h.Checks = append(h.Checks, rollcall.CheckResult{Name: name, Status: f.Status, Output: f.Reason, Since: f.Since})
+		}
+	}
+	return h
+}
+
+// sameRegistration reports whether i and o differ in health alone.
+func (i *Item) sameRegistration(o *Item) bool {
+	return i.revision == o.revision && i.incarnation == o.incarnation
+}
+
+// find returns where slot's finding is, or would be.
+func (e *evidence) find(slot rollcall.Slot) (int, bool) {
+	return slices.BinarySearchFunc(e.findings, slot, func(f rollcall.Finding, s rollcall.Slot) int { return cmp.Compare(f.Slot, s) })
+}
+
+// with returns i with other evidence, judged anew at time at.
+func (i *Item) with(findings []rollcall.Finding, o *rollcall.Override, at int64) *Item {
+	n := *i
+	var why string
+	n.status, why = rollcall.Judge(findings, o)
+	n.evidence = nil
+	if len(findings) > 0 || o != nil {
+		n.evidence = &evidence{findings, o, why}
+	}
+	if n.status != i.status {
+		n.since = at
+	}
+	return &n
+}
+
+// withFinding returns i after one source has spoken, i itself if that is
+// nothing new.
+func (i *Item) withFinding(f rollcall.Finding) *Item {
+	var old evidence
+	if i.evidence != nil {
+		old = *i.evidence
+	}
+	n, found := old.find(f.Slot)
+	_, isCheck := f.Slot.Check()
+	switch {
+	case found && old.findings[n].Status == f.Status && old.findings[n].Reason == f.Reason:
+		return i
+	case !found && f.Status == rollcall.Healthy:
+		return i // as is a check that the instance does not have (any more)
+	case !found && isCheck:
+		return i
+	}
+	fs := slices.Clone(old.findings)
+	switch {
+	case !found:
+		fs = slices.Insert(fs, n, f)
+	case f.Status == rollcall.Healthy && !isCheck:
+		fs = slices.Delete(fs, n, n+1)
+	default:
+		if fs[n].Status == f.Status {
+			f.Since = fs[n].Since
+		}
+		fs[n] = f
+	}
+	return i.with(fs, old.override, f.Since.UnixNano())
+}
+
+// inherit returns the findings that a put of item n over item old (nil if
+// none) begins with. Checks that did not change keep their standing; the others
+// start. An update keeps the rest as well, a registration is a sign of life and
+// a fresh start.
+func inherit(old, n *Item, at time.Time) []rollcall.Finding {
+	checks := record.Checks(n.record)
+	if len(checks) == 0 && (old == nil || old.evidence == nil) {
+		return nil
+	}
+	var fs []rollcall.Finding
+	kept := map[rollcall.Slot]bool{}
+	if old != nil && old.evidence != nil {
+		update := old.incarnation == n.incarnation
+		moved := address(old.record) != address(n.record)
+		was, is := record.Checks(old.record), checks
+		for _, f := range old.evidence.findings {
+			name, isCheck := f.Slot.Check()
+			if isCheck {
+				same := func(c rollcall.Check) bool { return c.Name == name }
+				o, c := slices.IndexFunc(was, same), slices.IndexFunc(is, same)
+				probed := c >= 0 && is[c].Type != rollcall.CheckTTL
+				if o < 0 || c < 0 || was[o] != is[c] || probed && moved {
+					continue
+				}
+			} else if !update {
+				continue
+			}
+			fs = append(fs, f)
+			kept[f.Slot] = true
+		}
+	}
+	for _, c := range checks {
+		if slot := rollcall.CheckSlot(c.Name); !kept[slot] {
+			fs = append(fs, rollcall.Finding{Slot: slot, Status: rollcall.Starting, Reason: "no result yet", Since: at})
+		}
+	}
+	slices.SortFunc(fs, func(a, b rollcall.Finding) int { return cmp.Compare(a.Slot, b.Slot) })
+	return fs
+}
+
+func address(r rollcall.Record) string {
+	_, a := record.Place(r)
+	return a
+}
+
+// equal reports whether readers see no difference between i and o.
+func (i *Item) equal(o *Item) bool {
+	return i == o || i.record == o.record && i.incarnation == o.incarnation && i.status == o.status &&
+		i.Reason() == o.Reason() && i.since == o.since
+}

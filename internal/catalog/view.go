@@ -1,0 +1,89 @@
+package catalog
+
+import (
+	"iter"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// View is one service in a snapshot: its instances by id, and the revision of
+// its own last change. It is immutable once published.
+type View struct {
+	key      *rollcall.ServiceKey
+	name     string // as first written
+	revision rollcall.Revision
+	changed  time.Time
+	items    *btree.BTreeG[*Item] // copy-on-write, shared with older views
+	counts   [rollcall.Draining + 1]int
+	settings *rollcall.Settings
+	orphans  map[string]orphan // overrides of instances that are gone
+
+	budget *Memos
+	memos  atomic.Pointer[[]*memo]
+}
+
+// orphan is an override that outlives its instance for a while.
+type orphan struct {
+	override *rollcall.Override
+	since    time.Time
+}
+
+func newItems() *btree.BTreeG[*Item] {
+	less := func(a, b *Item) bool { return a.id < b.id }
+	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
+}
+
+// Key returns the service's key.
+func (v *View) Key() rollcall.ServiceKey { return *v.key }
+
+// Name returns the service's name as it was first written.
+func (v *View) Name() string { return v.name }
+
+// Revision returns the revision of the last change to the service.
+func (v *View) Revision() rollcall.Revision { return v.revision }
+
+// Len returns the number of instances, whatever their health.
+func (v *View) Len() int { return v.items.Len() }
+
+// Count returns the number of instances with a status.
+func (v *View) Count(s rollcall.Status) int { return v.counts[s] }
+
+// Routable returns the number of instances that a resolver returns.
+func (v *View) Routable() int { return v.counts[rollcall.Healthy] + v.counts[rollcall.Degraded] }
+
+// Settings returns the service's settings; nil fields are defaults.
+func (v *View) Settings() rollcall.Settings {
+	if v.settings == nil {
+		return rollcall.Settings{}
+	}
+	return *v.settings
+}
+
+// Get returns the instance called id, nil if there is none.
+func (v *View) Get(id string) *Item {
+	i, _ := v.items.Get(&Item{id: id})
+	return i
+}
+
+// All yields the instances by id.
+func (v *View) All() iter.Seq[*Item] {
+	return func(yield func(*Item) bool) { v.items.Scan(yield) }
+}
+
+// Summary returns the service's counts.
+func (v *View) Summary() rollcall.ServiceSummary {
+	s := rollcall.ServiceSummary{
+		Namespace: v.key.Namespace, Service: v.name, Revision: v.revision,
+		Instances: v.Len(), Routable: v.Routable(), Health: map[rollcall.Status]int{},
+	}
+	for _, st := range rollcall.Statuses() {
+		if n := v.counts[st]; n > 0 {
+			s.Health[st] = n
+		}
+	}
+	return s
+}

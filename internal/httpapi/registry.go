@@ -1,0 +1,68 @@
+package httpapi
+
+import (
+	"context"
+	"io"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/resolve"
+	"github.com/rollcall-registry/rollcall/internal/watch"
+)
+
+// Registry is what this door asks of the core, by the noun that is asked about.
+// Errors are *rollcall.Error or a context's. The caller's principal is in the
+// context.
+type Registry interface {
+	Instances
+	Catalog
+	Operator
+}
+
+// Instances are registered and kept alive. An ifMatch of 0 is no condition.
+type Instances interface {
+	// Register creates or replaces an instance; an empty id is chosen.
+	Register(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (is rollcall.Instance, created bool, err error)
+	// RegisterMany answers for each instance on its own.
+	RegisterMany(ctx context.Context, is []rollcall.Instance) []rollcall.Registration
+	// Update changes what edit changes; edit may be called again with newer
+	// contents and must have no other effect.
+	Update(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision, edit func(*rollcall.Instance) error) (rollcall.Instance, error)
+	// Deregister removes an instance; that it is not there is no error.
+	Deregister(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision) error
+	Renew(ctx context.Context, key rollcall.Key, r *rollcall.Report) (rollcall.Renewal, error)
+	RenewMany(ctx context.Context, rs []rollcall.Renew) (renewed int, unknown []rollcall.Key, err error)
+	// Drain begins or ends draining.
+	Drain(ctx context.Context, key rollcall.Key, on bool) error
+}
+
+// Catalog is read. Cursors are opaque; the next one is empty at the end.
+type Catalog interface {
+	Instance(ctx context.Context, key rollcall.Key) (rollcall.Instance, error)
+	Instances(ctx context.Context, f rollcall.InstanceFilter, after string, limit int) (is []rollcall.Instance, next string, err error)
+	Services(ctx context.Context, namespace, after string, limit int) (ss []rollcall.ServiceSummary, next string, err error)
+	// Resolve answers at once, or as the query's conditions say (MinRevision,
+	// After and Wait).
+	Resolve(ctx context.Context, q *rollcall.Query) (*resolve.Answer, error)
+	// Watch opens a subscription to a query (or, without a service, to a
+	// namespace or everything); q.After resumes. The caller closes it.
+	Watch(ctx context.Context, q *rollcall.Query) (*watch.Subscription, *resolve.Plan, error)
+	// Overlay adds to an instance from the catalog the soft state that is
+	// known of it. It does nothing for most.
+	Overlay(i *rollcall.Instance)
+}
+
+// Operator sees and decides.
+type Operator interface {
+	// Override sets an operator's verdict; nil ends it.
+	Override(ctx context.Context, key rollcall.Key, o *rollcall.Override) error
+	Settings(ctx context.Context, key rollcall.ServiceKey) (rollcall.Settings, error)
+	// SetSettings replaces a service's settings; nil clears them.
+	SetSettings(ctx context.Context, key rollcall.ServiceKey, s *rollcall.Settings) error
+	// Events returns history, newest first.
+	Events(ctx context.Context, f rollcall.EventFilter, after string, limit int) (es []rollcall.Event, next string, err error)
+	Status(ctx context.Context) (rollcall.ServerStatus, error)
+	// Backup writes a state file.
+	Backup(ctx context.Context, w io.Writer) error
+	// Ready returns nil if the server can do all it is for, else why not.
+	Ready() error
+}

@@ -1,0 +1,31 @@
+package resolve
+
+import (
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
+)
+
+// Answer is what a query is answered from: a view, how to read it, and how
+// current it is. Doors derive their encoding from it, once per view.
+type Answer struct {
+	View *catalog.View
+	Plan *Plan
+	Log  rollcall.LogID
+	// Generation counts the soft state of the service that answers show; 0 if
+	// it has none.
+	Generation uint64
+	// Revision is the snapshot's, at least the view's.
+	Revision rollcall.Revision
+	// Age is how long ago the view was known to be current.
+	Age time.Duration
+}
+
+// Token names the state that the answer shows.
+func (a *Answer) Token() rollcall.Token {
+	return rollcall.Token{Log: a.Log, Revision: a.View.Revision(), Generation: a.Generation}
+}
+
+// Select returns the instances of the answer and how many match in all.
+func (a *Answer) Select() ([]*catalog.Item, int) { return a.Plan.Select(a.View) }

@@ -1,0 +1,127 @@
+// Package resolve answers, for every door alike, which instances of a service a
+// caller should use. It is pure: a compiled query applied to a view.
+package resolve
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/record"
+)
+
+// Plan is a compiled query: what it selects, whatever the service.
+type Plan struct {
+	text    string
+	limit   int
+	filters []filter
+}
+
+type filter func(*catalog.Item) bool
+
+// plain is the plan of the default query, shared by all who ask it.
+var plain = &Plan{filters: []filter{routable}}
+
+// Compile turns a query's selection into a plan. It returns an
+// [rollcall.ErrUnsupported] that names the parameters that cannot be served
+// yet, or an [rollcall.ErrInvalid] that names the one that is wrong.
+func Compile(q *rollcall.Query) (*Plan, error) {
+	text := q.Selection()
+	if text == "" {
+		return plain, nil
+	}
+	if err := unsupported(q); err != nil {
+		return nil, err
+	}
+	p := &Plan{text: text, limit: q.Limit}
+	if q.Limit < 0 {
+		return nil, rollcall.Invalid("limit", "is negative")
+	}
+	switch q.Health {
+	case "", rollcall.HealthRoutable:
+		p.filters = append(p.filters, routable)
+	case rollcall.HealthAny:
+	default:
+		status, err := rollcall.ParseStatus(q.Health)
+		if err != nil {
+			return nil, rollcall.Invalid("health", err.Error()+", routable or any")
+		}
+		p.filters = append(p.filters, func(i *catalog.Item) bool { return i.Status() == status })
+	}
+	for _, m := range q.Capability {
+		p.filters = append(p.filters, func(i *catalog.Item) bool {
+			return record.Capability(i.Record(), m.Name).Matches(m.Value)
+		})
+	}
+	for _, m := range q.Metadata {
+		p.filters = append(p.filters, func(i *catalog.Item) bool {
+			value, ok := record.Metadata(i.Record(), m.Name)
+			return ok && value == m.Value
+		})
+	}
+	return p, nil
+}
+
+func routable(i *catalog.Item) bool { return i.Status().Routable() }
+
+func unsupported(q *rollcall.Query) error {
+	var names []string
+	for _, p := range []struct {
+		name string
+		set  bool
+	}{
+		{"filter", q.Filter != ""},
+		{"near", q.Near != ""},
+		{"pick", q.Pick != 0},
+		{"subset", q.Subset != "" || q.SubsetSize != 0},
+		{"at", !q.At.IsZero()},
+	} {
+		if p.set {
+			names = append(names, p.name)
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return &rollcall.Error{
+		Kind: rollcall.ErrUnsupported, Field: strings.Join(names, ", "),
+		Detail: fmt.Sprintf("this version does not answer queries with %s; leave it out, or select with health, cap.NAME, meta.NAME and limit", strings.Join(names, ", ")),
+	}
+}
+
+// Text is equal for plans that select alike; "" is the default selection.
+func (p *Plan) Text() string { return p.text }
+
+// Limited reports whether the plan returns less than all that match.
+func (p *Plan) Limited() bool { return p.limit > 0 }
+
+// Match reports whether an instance is in the answer, before any limit.
+func (p *Plan) Match(i *catalog.Item) bool {
+	for _, f := range p.filters {
+		if !f(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// Select returns the instances of a view that match, by id and up to the limit,
+// and how many match in all.
+func (p *Plan) Select(v *catalog.View) (items []*catalog.Item, total int) {
+	n := v.Len()
+	if p.limit > 0 {
+		n = min(n, p.limit)
+	}
+	items = make([]*catalog.Item, 0, n)
+	for i := range v.All() {
+		if !p.Match(i) {
+			continue
+		}
+		total++
+		if p.limit == 0 || len(items) < p.limit {
+			items = append(items, i)
+		}
+	}
+	return items, total
+}
