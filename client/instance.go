@@ -1,0 +1,265 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// Put registers an instance, or replaces it, and returns it as the registry
+// has it. It does not keep the lease; see [Client.Register] for that. An empty
+// id is filled in with a new one.
+func (c *Client) Put(ctx context.Context, inst rollcall.Instance) (rollcall.Instance, error) {
+	inst, err := wanted(inst)
+	if err != nil {
+		return rollcall.Instance{}, err
+	}
+	return c.put(ctx, inst)
+}
+
+func (c *Client) put(ctx context.Context, inst rollcall.Instance) (got rollcall.Instance, err error) {
+	err = c.do(ctx, call{
+		method: http.MethodPut,
+		path:   instancePath(inst.Service, inst.ID),
+		query:  in(inst.Namespace),
+		body:   &inst,
+	}, &got)
+	return got, err
+}
+
+// wanted returns what of an instance is its owner's to say, with an id. The
+// client makes up missing ids rather than the server, so that a registration
+// whose answer was lost can be sent again.
+func wanted(inst rollcall.Instance) (rollcall.Instance, error) {
+	if inst.Service == "" {
+		return inst, rollcall.Invalid("service", "is required")
+	}
+	if inst.ID == "" {
+		inst.ID = NewID(inst.Service)
+	}
+	inst.Health, inst.Origin, inst.Load, inst.EffectiveWeight = nil, "", nil, nil
+	inst.Revision, inst.Incarnation, inst.RegisteredAt = 0, 0, time.Time{}
+	inst.Provisional = false
+	return inst, nil
+}
+
+// NewID makes up an id for an instance of a service.
+func NewID(service string) string {
+	var b [5]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return service + "-" + hex.EncodeToString(b[:])
+}
+
+// Registered is what became of one instance of [Client.RegisterMany].
+type Registered struct {
+	Namespace string
+	Service   string
+	ID        string
+	// Created says that it was not registered before.
+	Created  bool
+	Revision rollcall.Revision
+	// Err is why it was not registered, a [*rollcall.Error], or nil.
+	Err error
+}
+
+// registerChunk bounds how many instances go into one request, so that its
+// body stays far below what a server takes.
+const registerChunk = 1000
+
+// RegisterMany registers many instances, each for itself: some may fail while
+// others are registered. It returns what became of each, in order, as far as
+// it came, and an error if it could not ask for all. It does not keep leases.
+func (c *Client) RegisterMany(ctx context.Context, all []rollcall.Instance) ([]Registered, error) {
+	results := make([]Registered, 0, len(all))
+	for len(all) > 0 {
+		n := min(len(all), registerChunk)
+		chunk := make([]rollcall.Instance, n)
+		for i := range chunk {
+			var err error
+			if chunk[i], err = wanted(all[i]); err != nil {
+				return results, fmt.Errorf("instance %d: %w", len(results)+i, err)
+			}
+		}
+		var answer struct {
+			Results []struct {
+				Service  string            `json:"service"`
+				ID       string            `json:"id"`
+				Status   int               `json:"status"`
+				Revision rollcall.Revision `json:"revision"`
+				Error    *problem          `json:"error"`
+			} `json:"results"`
+		}
+		if err := c.do(ctx, call{method: http.MethodPost, path: "instances", body: chunk}, &answer); err != nil {
+			return results, err
+		}
+		if len(answer.Results) != n {
+			return results, fmt.Errorf("the server answered for %d of %d instances", len(answer.Results), n)
+		}
+		for i, r := range answer.Results {
+			one := Registered{
+				Namespace: chunk[i].Namespace, Service: chunk[i].Service, ID: chunk[i].ID,
+				Created: r.Status == http.StatusCreated, Revision: r.Revision,
+			}
+			if r.Status/100 != 2 {
+				p := problem{Status: r.Status}
+				if r.Error != nil {
+					p = *r.Error
+				}
+				one.Err = p.err()
+			}
+			results = append(results, one)
+		}
+		all = all[n:]
+	}
+	return results, nil
+}
+
+// Deregister removes an instance at once. That it is not there is no error.
+func (c *Client) Deregister(ctx context.Context, key rollcall.Key) error {
+	return c.do(ctx, call{
+		method: http.MethodDelete,
+		path:   instancePath(key.Service, key.ID),
+		query:  in(key.Namespace),
+	}, nil)
+}
+
+// Heartbeat renews an instance's lease and passes on what it reports. An error
+// of kind [rollcall.ErrNotFound] means that it must be registered again.
+func (c *Client) Heartbeat(ctx context.Context, key rollcall.Key, r rollcall.Report) (got rollcall.Renewal, err error) {
+	k := call{
+		method: http.MethodPost,
+		path:   instancePath(key.Service, key.ID, "heartbeat"),
+		query:  in(key.Namespace),
+	}
+	if !empty(r) {
+		k.body = r
+	}
+	err = c.do(ctx, k, &got)
+	return got, err
+}
+
+// Renew renews many leases in one call and returns those that the registry
+// does not know, which must be registered again.
+func (c *Client) Renew(ctx context.Context, keys ...rollcall.Key) (unknown []rollcall.Key, err error) {
+	type lease struct {
+		Namespace string `json:"namespace,omitempty"`
+		Service   string `json:"service"`
+		ID        string `json:"id"`
+	}
+	body := struct {
+		Renew []lease `json:"renew"`
+	}{make([]lease, len(keys))}
+	for i, k := range keys {
+		body.Renew[i] = lease{k.Namespace, k.Service, k.ID}
+	}
+	var answer struct {
+		Unknown []lease `json:"unknown"`
+	}
+	err = c.do(ctx, call{method: http.MethodPost, path: "heartbeats", body: body}, &answer)
+	for _, l := range answer.Unknown {
+		unknown = append(unknown, rollcall.NewKey(l.Namespace, l.Service, l.ID))
+	}
+	return unknown, err
+}
+
+// Instance returns one instance, whole.
+func (c *Client) Instance(ctx context.Context, key rollcall.Key) (got rollcall.Instance, err error) {
+	err = c.do(ctx, call{
+		method: http.MethodGet,
+		path:   instancePath(key.Service, key.ID),
+		query:  in(key.Namespace),
+	}, &got)
+	return got, err
+}
+
+// Where selects instances across services. An empty field selects all.
+type Where struct {
+	Namespace string
+	Node      string
+	Address   string
+}
+
+// Instances returns the instances that where selects, whatever their health.
+// The sequence ends with the first error.
+func (c *Client) Instances(ctx context.Context, where Where) iter.Seq2[rollcall.Instance, error] {
+	q := url.Values{}
+	for name, value := range map[string]string{"namespace": where.Namespace, "node": where.Node, "address": where.Address} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	type page struct {
+		Instances []rollcall.Instance `json:"instances"`
+		Next      string              `json:"next"`
+	}
+	return paged(ctx, c, "instances", q, func(p page) ([]rollcall.Instance, string) { return p.Instances, p.Next })
+}
+
+// Drained is how far a drain has come.
+type Drained struct {
+	// Acknowledged and Pending count the watchers of the service that have and
+	// have not yet seen that the instance takes no more new traffic.
+	Acknowledged int               `json:"acknowledged"`
+	Pending      int               `json:"pending"`
+	Elapsed      rollcall.Duration `json:"elapsed"`
+}
+
+// Drain takes new traffic away from an instance. With a wait above 0 it
+// returns when nobody is told of the instance any more, or after the wait; a
+// server that cannot tell answers [rollcall.ErrUnsupported] and does not drain.
+func (c *Client) Drain(ctx context.Context, key rollcall.Key, wait time.Duration) (got Drained, err error) {
+	q := url.Values{}
+	if key.Namespace != "" {
+		q.Set("namespace", key.Namespace)
+	}
+	if wait > 0 {
+		q.Set("wait", wait.String())
+	}
+	err = c.do(ctx, call{
+		method: http.MethodPost,
+		path:   instancePath(key.Service, key.ID, "drain"),
+		query:  q,
+		wait:   wait,
+	}, &got)
+	return got, err
+}
+
+// EndDrain gives a drained instance its traffic back.
+func (c *Client) EndDrain(ctx context.Context, key rollcall.Key) error {
+	return c.do(ctx, call{
+		method: http.MethodDelete,
+		path:   instancePath(key.Service, key.ID, "drain"),
+		query:  in(key.Namespace),
+	}, nil)
+}
+
+// Override sets an operator's verdict on an instance. It stands above every
+// other evidence until it is cleared or expires.
+func (c *Client) Override(ctx context.Context, key rollcall.Key, o rollcall.Override) error {
+	return c.do(ctx, call{
+		method: http.MethodPut,
+		path:   instancePath(key.Service, key.ID, "override"),
+		query:  in(key.Namespace),
+		body: struct {
+			Status  rollcall.Status `json:"status"`
+			Reason  string          `json:"reason,omitempty"`
+			Expires *time.Time      `json:"expires,omitempty"`
+		}{o.Status, o.Reason, o.Expires},
+	}, nil)
+}
+
+// ClearOverride takes an operator's verdict back.
+func (c *Client) ClearOverride(ctx context.Context, key rollcall.Key) error {
+	return c.do(ctx, call{
+		method: http.MethodDelete,
+		path:   instancePath(key.Service, key.ID, "override"),
+		query:  in(key.Namespace),
+	}, nil)
+}

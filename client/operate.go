@@ -1,0 +1,113 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// History selects events. Empty fields select all.
+type History struct {
+	Namespace string
+	Service   string
+	ID        string
+	// Since and Until bound when it happened; zero is no bound.
+	Since time.Time
+	Until time.Time
+	// Page is how many events are asked for at a time; 0 leaves it to the
+	// server.
+	Page int
+}
+
+// Events returns what happened, newest first. The sequence ends with the first
+// error.
+func (c *Client) Events(ctx context.Context, h History) iter.Seq2[rollcall.Event, error] {
+	q := url.Values{}
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	set("namespace", h.Namespace)
+	set("service", h.Service)
+	set("id", h.ID)
+	if !h.Since.IsZero() {
+		set("since", h.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if !h.Until.IsZero() {
+		set("until", h.Until.UTC().Format(time.RFC3339Nano))
+	}
+	if h.Page > 0 {
+		set("limit", strconv.Itoa(h.Page))
+	}
+	type page struct {
+		Events []rollcall.Event `json:"events"`
+		Next   string           `json:"next"`
+	}
+	return paged(ctx, c, "events", q, func(p page) ([]rollcall.Event, string) { return p.Events, p.Next })
+}
+
+// Status returns what a server says of itself.
+func (c *Client) Status(ctx context.Context) (s rollcall.ServerStatus, err error) {
+	err = c.do(ctx, call{method: http.MethodGet, path: "status"}, &s)
+	return s, err
+}
+
+// backupSilence is for how long a backup may stand still.
+const backupSilence = time.Minute
+
+// Backup writes a backup of everything that the registry keeps to w. It has no
+// time limit of its own, but ends with an error when nothing comes for a
+// minute. What it wrote is whole only if it returns nil, and even then worth
+// verifying, which "rollcall backup" does.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	ctx, alive, stop := watchdog(ctx, backupSilence)
+	defer stop()
+	resp, err := c.send(ctx, call{method: http.MethodGet, path: "backup", header: http.Header{
+		"Accept":          {"application/octet-stream"},
+		"Accept-Encoding": {"identity"},
+	}})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, alive(resp.Body)); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return fmt.Errorf("the backup broke off: %w", err)
+	}
+	return nil
+}
+
+// errSilent is the cause of a stream's end by its watchdog.
+var errSilent = errors.New("nothing was heard from the server for too long")
+
+// watchdog returns a context that ends with errSilent when nothing has been
+// read through alive for so long. The caller calls stop when it is done.
+func watchdog(ctx context.Context, silence time.Duration) (_ context.Context, alive func(io.Reader) io.Reader, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(silence, func() { cancel(errSilent) })
+	alive = func(r io.Reader) io.Reader {
+		return readerFunc(func(b []byte) (int, error) {
+			n, err := r.Read(b)
+			if n > 0 {
+				timer.Reset(silence)
+			}
+			return n, err
+		})
+	}
+	return ctx, alive, func() { timer.Stop(); cancel(nil) }
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
