@@ -126,6 +126,8 @@ func empty(r rollcall.Report) bool {
 func merge(r, next rollcall.Report) rollcall.Report {
 	if next.Status != 0 {
 		r.Status, r.Note = next.Status, next.Note
+	} else if next.Note != "" {
+		r.Note = next.Note
 	}
 	if len(next.Checks) > 0 {
 		checks := make(map[string]rollcall.CheckReport, len(r.Checks)+len(next.Checks))

@@ -1,0 +1,238 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+const testLog = "0123456789abcdef"
+
+// script answers one connection after another with records; a connection
+// whose records end in "hang" stays open. It returns what each asked for as
+// "after".
+func script(f *fake, conns ...[]string) (afters func() []string) {
+	n := 0
+	var asked []string
+	f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		f.mu.Lock()
+		mine := conns[min(n, len(conns)-1)]
+		n++
+		asked = append(asked, r.FormValue("after"))
+		f.mu.Unlock()
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		for _, record := range mine {
+			if record == "hang" {
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+				return true
+			}
+			fmt.Fprintln(w, record)
+		}
+		return true
+	})
+	return func() []string {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return slices.Clone(asked)
+	}
+}
+
+func whole(kind string, rev int, ids ...string) string {
+	list := ""
+	for i, id := range ids {
+		if i > 0 {
+			list += ","
+		}
+		list += fmt.Sprintf(`{"service":"payments","id":%q}`, id)
+	}
+	return fmt.Sprintf(`{"type":%q,"revision":%d,"token":"%s-%d-0","instances":[%s]}`, kind, rev, testLog, rev, list)
+}
+
+func bookmark(rev int) string {
+	return fmt.Sprintf(`{"type":"bookmark","revision":%d,"token":"%s-%d-0"}`, rev, testLog, rev)
+}
+
+func remove(rev int, id string) string {
+	return fmt.Sprintf(`{"type":"remove","revision":%d,"id":%q,"reason":"gone"}`, rev, id)
+}
+
+// follow watches until n events came and returns them as "type revision".
+func follow(t *testing.T, c *Client, q rollcall.Query, n int) (events []string, err error) {
+	t.Helper()
+	for ev, err := range c.Watch(t.Context(), q) {
+		if err != nil {
+			return events, err
+		}
+		if events = append(events, fmt.Sprint(ev.Type, " ", ev.Revision)); len(events) == n {
+			break
+		}
+	}
+	return events, nil
+}
+
+func TestWatchIsResumedByToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		afters := script(f,
+			[]string{whole("snapshot", 3, "p-1"), bookmark(5)},
+			[]string{remove(6, "p-1"), bookmark(6), "hang"},
+		)
+		got, err := follow(t, f.client(t), rollcall.Query{Service: "payments"}, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"snapshot 3", "bookmark 5", "remove 6", "bookmark 6"}; !slices.Equal(got, want) {
+			t.Errorf("events %q, want %q", got, want)
+		}
+		if want := []string{"", testLog + "-5-0"}; !slices.Equal(afters(), want) {
+			t.Errorf("asked for after=%q, want %q", afters(), want)
+		}
+	})
+}
+
+func TestWatchThatBrokeInABatchStartsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		afters := script(f,
+			[]string{whole("snapshot", 3, "p-1"), remove(6, "p-1"), `{"type":"put","revi`},
+			[]string{whole("snapshot", 8, "p-2"), "hang"},
+		)
+		got, err := follow(t, f.client(t), rollcall.Query{Service: "payments"}, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"snapshot 3", "remove 6", "reset 8"}; !slices.Equal(got, want) {
+			t.Errorf("events %q, want %q", got, want)
+		}
+		if want := []string{"", ""}; !slices.Equal(afters(), want) {
+			t.Errorf("asked for after=%q, want %q", afters(), want)
+		}
+	})
+}
+
+func TestWatchGoesOnFromAToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		afters := script(f, []string{whole("reset", 8, "p-2"), "hang"})
+		token := rollcall.Token{Log: "fedcba9876543210", Revision: 70}
+		got, err := follow(t, f.client(t), rollcall.Query{Service: "payments", After: token}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"reset 8"}; !slices.Equal(got, want) {
+			t.Errorf("events %q, want %q", got, want)
+		}
+		if want := []string{token.String()}; !slices.Equal(afters(), want) {
+			t.Errorf("asked for after=%q, want %q", afters(), want)
+		}
+	})
+}
+
+func TestSilentStreamIsBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		script(f,
+			[]string{whole("snapshot", 3), "hang"},
+			[]string{bookmark(3), "hang"},
+		)
+		began := time.Now()
+		if _, err := follow(t, f.client(t), rollcall.Query{Service: "payments"}, 2); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took < watchSilence || took > watchSilence+time.Second {
+			t.Errorf("taken up again after %v, want %v", took, watchSilence)
+		}
+	})
+}
+
+func TestWatchOutlivesAServerThatIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		script(f, []string{whole("snapshot", 3), "hang"})
+		f.stop()
+		time.AfterFunc(time.Hour, f.start)
+		began := time.Now()
+		got, err := follow(t, f.client(t), rollcall.Query{Service: "payments"}, 1)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("events %q, err %v", got, err)
+		}
+		if late := time.Since(began) - time.Hour; late > 5*time.Second {
+			t.Errorf("%v after the server is back, want at most 5s", late)
+		}
+	})
+}
+
+func TestWatchEndsWithAnErrorThatLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		n := 0
+		f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			if n++; n == 1 {
+				fail(w, 503, "not-synced", "still reading the log")
+			} else {
+				fail(w, 400, "invalid", "no such field")
+			}
+			return true
+		})
+		_, err := follow(t, f.client(t), rollcall.Query{Filter: "x"}, 1)
+		wantKind(t, err, rollcall.ErrInvalid)
+	})
+}
+
+func TestWatchEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		script(f, []string{whole("snapshot", 3), "hang"})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var last error
+		for _, err := range f.client(t).Watch(ctx, rollcall.Query{Service: "payments"}) {
+			last = err
+		}
+		if !errors.Is(last, context.DeadlineExceeded) {
+			t.Errorf("ended with %v", last)
+		}
+	})
+}
+
+func TestEventsAreDecodedWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		script(f, []string{
+			`{"type":"put","revision":4,"instance":{"service":"payments","id":"p-1","lease":{"ttl":"3s"}}}`,
+			`{"type":"health","revision":5,"ids":["p-1","p-2"],"status":"unhealthy","reason":"lease: expired"}`,
+			`{"type":"weights","generation":9,"weights":{"p-1":40}}`,
+			`{"type":"remove","revision":6,"namespace":"default","service":"payments","id":"p-1","reason":"deregistered"}`,
+			"hang",
+		})
+		var evs []Event
+		for ev, err := range f.client(t).Watch(t.Context(), rollcall.Query{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if evs = append(evs, ev); len(evs) == 4 {
+				break
+			}
+		}
+		if i := evs[0].Instance; i == nil || i.ID != "p-1" || i.Lease.TTL != rollcall.Duration(3*time.Second) {
+			t.Errorf("put: %+v", evs[0])
+		}
+		if e := evs[1]; e.Status != rollcall.Unhealthy || !slices.Equal(e.IDs, []string{"p-1", "p-2"}) || e.Reason != "lease: expired" {
+			t.Errorf("health: %+v", e)
+		}
+		if e := evs[2]; e.Generation != 9 || e.Weights["p-1"] != 40 {
+			t.Errorf("weights: %+v", e)
+		}
+		if e := evs[3]; e.ID != "p-1" || e.Service != "payments" || e.Reason != "deregistered" {
+			t.Errorf("remove: %+v", e)
+		}
+	})
+}
