@@ -77,7 +77,8 @@ type RegisterOption func(*Registration)
 func WithGrace(d time.Duration) RegisterOption { return func(r *Registration) { r.grace = d } }
 
 // WithNotify calls f with what becomes of the registration. It must not block,
-// nor call Update, Report or Close.
+// nor call Update, Report,
+// Drain or Close.
 func WithNotify(f func(Notice)) RegisterOption { return func(r *Registration) { r.notify = f } }
 
 // Register registers an instance and keeps its lease until the registration is
@@ -241,18 +242,46 @@ func (r *Registration) Report(ctx context.Context, report rollcall.Report) error
 	return r.renew(ctx)
 }
 
-// Close drains the instance, keeps its lease for the grace period, or for half
-// of the time that ctx allows if that is less, removes it, and waits until
-// nothing runs in the background any more. If the registry cannot be told, the
-// lease lapses by itself. Later calls do nothing.
+// Drain takes new traffic away from the instance and returns when its callers
+// have had the grace period to notice, or sooner if the registry knows that
+// all have. The lease is kept meanwhile and after, and a registry that forgot
+// the instance is told again that it drains.
+func (r *Registration) Drain(ctx context.Context, grace time.Duration) error {
+	if err := r.lock(ctx); err != nil {
+		return err
+	}
+	r.kept.draining = true
+	key := r.kept.want.Key()
+	r.unlock()
+	_, err := r.c.Drain(ctx, key, grace)
+	if grace > 0 && errors.Is(err, rollcall.ErrUnsupported) {
+		if _, err = r.c.Drain(ctx, key, 0); err == nil && !pause(ctx, grace) {
+			err = ctx.Err()
+		}
+	}
+	return err
+}
+
+// Close drains the instance for the grace period, or for half of the time that
+// ctx allows if that is less, unless [Registration.Drain] did before. Then it
+// removes the instance and waits until nothing runs in the background any more.
+// If the registry cannot be told, the lease lapses by itself. Later calls do
+// nothing.
 func (r *Registration) Close(ctx context.Context) (err error) {
 	r.once.Do(func() { err = r.close(ctx) })
 	return err
 }
 
 func (r *Registration) close(ctx context.Context) error {
-	if r.grace > 0 {
-		r.drain(ctx)
+	grace := r.grace
+	if deadline, ok := ctx.Deadline(); ok {
+		grace = min(grace, time.Until(deadline)/2)
+	}
+	if grace > 0 && !r.draining(ctx) {
+		if err := r.Drain(ctx, grace); err != nil && !errors.Is(err, rollcall.ErrNotFound) {
+			// Removing it does what draining should have prepared.
+			r.c.log.Warn("could not drain", "err", err)
+		}
 	}
 	// The keeper ends what it is doing rather than being cut short: a
 	// registration that overtook the removal would stay.
@@ -268,27 +297,12 @@ func (r *Registration) close(ctx context.Context) error {
 	return r.c.Deregister(ctx, r.kept.want.Key())
 }
 
-// drain takes traffic away and waits for the grace period.
-func (r *Registration) drain(ctx context.Context) {
-	grace := r.grace
-	if deadline, ok := ctx.Deadline(); ok {
-		grace = min(grace, time.Until(deadline)/2)
-	}
+func (r *Registration) draining(ctx context.Context) bool {
 	if r.lock(ctx) != nil {
-		return
+		return false
 	}
-	r.kept.draining = true
-	key := r.kept.want.Key()
-	r.unlock() // the lease is kept meanwhile
-	_, err := r.c.Drain(ctx, key, grace)
-	if errors.Is(err, rollcall.ErrUnsupported) {
-		if _, err = r.c.Drain(ctx, key, 0); err == nil {
-			pause(ctx, grace)
-		}
-	}
-	if err != nil && !errors.Is(err, rollcall.ErrNotFound) {
-		r.c.log.Warn("could not drain", "instance", key.String(), "err", err)
-	}
+	defer r.unlock()
+	return r.kept.draining
 }
 
 var errClosed = errors.New("the registration is closed")
