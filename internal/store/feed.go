@@ -20,7 +20,8 @@ type Feed struct {
 	reason error // why it was closed; set before done is closed
 }
 
-// Node is one entry in a [Feed], or the place before its first entry.
+// Node is one entry in a [Feed], or the place before its first entry: then only
+// the entry's revision is set.
 type Node struct {
 	Entry rollcall.Entry
 
@@ -30,10 +31,12 @@ type Node struct {
 	ready chan struct{}
 }
 
-// NewFeed returns a feed without entries.
-func NewFeed() *Feed { return &Feed{end: new(Node), done: make(chan struct{})} }
+// NewFeed returns a feed without entries, of a log that is at a revision.
+func NewFeed(at rollcall.Revision) *Feed {
+	return &Feed{end: &Node{Entry: rollcall.Entry{Revision: at}}, done: make(chan struct{})}
+}
 
-// End returns the newest node.
+// End returns the newest node. Its entry's revision is the log's.
 func (f *Feed) End() *Node {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -134,8 +134,11 @@ func (h *Head) Revert(u *Undo) {
 		}
 	}
 	h.Revision, h.Fence = u.revision, u.fence
-	*u = Undo{}
+	u.Reset()
 }
+
+// Reset forgets what u remembers.
+func (u *Undo) Reset() { *u = Undo{index: u.index[:0]} }
 
 // note updates the index for one change.
 func (h *Head) note(c *rollcall.Change, u *Undo) {

@@ -35,7 +35,7 @@ type Log struct {
 
 // New returns an empty log with an identity of its own.
 func New() *Log {
-	l := &Log{id: rollcall.NewLogID(), created: time.Now().UTC(), feed: store.NewFeed(), head: store.NewHead()}
+	l := &Log{id: rollcall.NewLogID(), created: time.Now().UTC(), feed: store.NewFeed(0), head: store.NewHead()}
 	l.before = l.feed.End()
 	return l
 }

@@ -133,13 +133,13 @@ func testReopen(t *testing.T, h *harness) {
 			f.Want(states[last])
 		}
 		now := states[last]
-		p := now["instance "+key("0").String()].Body.(rollcall.InstancePut)
-		b := batch(update("0", fmt.Sprint("after ", last), p.Incarnation))
-		b.If = []rollcall.Precondition{{Key: key("0")}}
+		p := now["instance "+key("1").String()].Body.(rollcall.InstancePut)
+		b := batch(update("1", fmt.Sprint("after ", last), p.Incarnation))
+		b.If = []rollcall.Precondition{{Key: key("1")}}
 		h.refuse(b, rollcall.ErrPrecondition)
-		b.If = []rollcall.Precondition{{Key: key("0"), Incarnation: p.Incarnation, Revision: last + 1}}
+		b.If = []rollcall.Precondition{{Key: key("1"), Incarnation: p.Incarnation, Revision: last + 1}}
 		h.refuse(b, rollcall.ErrPrecondition)
-		b.If[0].Revision = now["instance "+key("0").String()].Revision
+		b.If[0].Revision = now["instance "+key("1").String()].Revision
 		r := h.append(b)
 		if r <= last {
 			t.Fatalf("revision %d after reopening at %d", r, last)
