@@ -32,8 +32,8 @@ func (e *Event) HealthOnly() bool {
 	return e.Before != nil && e.After != nil && e.Before.sameRegistration(e.After)
 }
 
-// Catalog applies entries and publishes snapshots. Apply, Forget and Publish
-// belong to one goroutine; Snapshot and Synced may be called by any.
+// Catalog applies entries and publishes snapshots. Apply, Forget, Publish and
+// Abandon belong to one goroutine; Snapshot and Synced may be called by any.
 type Catalog struct {
 	published atomic.Pointer[Snapshot]
 	synced    atomic.Bool
@@ -112,6 +112,14 @@ func (c *Catalog) Publish() (*Snapshot, []Event) {
 	c.events, c.dirty = nil, false
 	c.draft()
 	return s, events
+}
+
+// Abandon drops what was applied and not published, as does the reader of a log
+// that lost it halfway and will read it again behind the newest snapshot.
+func (c *Catalog) Abandon() {
+	c.next = c.Snapshot()
+	c.events, c.dirty, c.reset = nil, false, false
+	c.draft()
 }
 
 // flush puts the drafts of views into the draft of the snapshot.

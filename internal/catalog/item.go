@@ -59,6 +59,9 @@ func (i *Item) Revision() rollcall.Revision { return i.revision }
 // Incarnation returns the revision at which the instance was last registered.
 func (i *Item) Incarnation() rollcall.Revision { return i.incarnation }
 
+// Registered returns when the instance was last registered.
+func (i *Item) Registered() time.Time { return time.Unix(0, i.registered).UTC() }
+
 // Finding returns what one source says of the instance; ok is false if it says
 // nothing, which is to say healthy.
 func (i *Item) Finding(slot rollcall.Slot) (f rollcall.Finding, ok bool) {
@@ -88,7 +91,7 @@ func (i *Item) Instance() rollcall.Instance {
 	inst.Health = i.Health()
 	inst.Revision = i.revision
 	inst.Incarnation = i.incarnation
-	inst.RegisteredAt = time.Unix(0, i.registered).UTC()
+	inst.RegisteredAt = i.Registered()
 	inst.EffectiveWeight = inst.Weight
 	return inst
 }

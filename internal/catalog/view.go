@@ -74,6 +74,13 @@ func (v *View) All() iter.Seq[*Item] {
 	return func(yield func(*Item) bool) { v.items.Scan(yield) }
 }
 
+// From yields the instances by id, beginning behind an id.
+func (v *View) From(after string) iter.Seq[*Item] {
+	return func(yield func(*Item) bool) {
+		v.items.Ascend(&Item{id: after}, func(i *Item) bool { return i.id == after || yield(i) })
+	}
+}
+
 // Summary returns the service's counts.
 func (v *View) Summary() rollcall.ServiceSummary {
 	s := rollcall.ServiceSummary{

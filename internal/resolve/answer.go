@@ -20,10 +20,16 @@ type Answer struct {
 	Revision rollcall.Revision
 	// Age is how long ago the view was known to be current.
 	Age time.Duration
+	// Same, if set, is the token that the caller has already, because nothing
+	// that it selects has changed since.
+	Same rollcall.Token
 }
 
 // Token names the state that the answer shows.
 func (a *Answer) Token() rollcall.Token {
+	if !a.Same.IsZero() {
+		return a.Same
+	}
 	return rollcall.Token{Log: a.Log, Revision: a.View.Revision(), Generation: a.Generation}
 }
 

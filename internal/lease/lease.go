@@ -1,0 +1,351 @@
+// Package lease keeps what is known of instances and never logged: until when
+// each must be heard from, and what it last said of itself. It judges nobody;
+// it tells which instances may have to be judged anew, and what speaks for and
+// against them.
+//
+// Deadlines stand on a clock of the table's own, which stops while the process
+// is paused: silence that nobody could have heard convicts nobody.
+package lease
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// Tick is how often the owner of a table should call [Table.Tick].
+const Tick = 100 * time.Millisecond
+
+// Pause is how late a tick must be for the table to count it as a pause of the
+// process itself.
+const Pause = time.Second
+
+// Grant is what an instance's registration says of its lease.
+type Grant struct {
+	Incarnation rollcall.Revision
+	Lease       rollcall.Lease
+	Checks      []rollcall.Check // those of type ttl
+	// Lapsed says that the lease was found to have lapsed before, in a state
+	// read from the log.
+	Lapsed bool
+}
+
+// State is how a lease stands.
+type State uint8
+
+const (
+	Alive   State = iota
+	Lapsed        // not heard from within TTL: to be marked
+	Expired       // nor within RemoveAfter since, or a check failed for too long: to be removed
+)
+
+// Evidence is what is known of an instance beyond the log.
+type Evidence struct {
+	Incarnation rollcall.Revision
+	State       State
+	TTL         time.Duration
+	// Why tells the reason for an Expired state.
+	Why string
+	// Reports are the findings of its own reports, by slot. Sources that have
+	// not spoken since the table knows the instance are left out: for them what
+	// is in the log stands.
+	Reports []rollcall.Finding
+}
+
+// Table keeps the leases. All methods may be called by any goroutine, Tick by
+// one at a time.
+type Table struct {
+	now    func() time.Duration // monotonic
+	paused atomic.Int64         // total length of pauses
+	seed   maphash.Seed
+	shards [64]shard
+
+	mu   sync.Mutex // guards what follows; taken after a shard's
+	last time.Duration
+	// wheel holds every lease with a deadline in the slot of the tick at which
+	// it is to be looked at next; those too far ahead are looked at in between.
+	wheel [1024][]*entry
+	tick  int64 // the last one that was worked off
+}
+
+// shard finds entries by the hash of their key, so that a key is kept once;
+// entries whose hashes collide are chained.
+type shard struct {
+	mu      sync.RWMutex // guards entries, and the fields of each except deadline
+	entries map[uint64]*entry
+	len     int
+}
+
+type entry struct {
+	key         rollcall.Key
+	chain       *entry
+	deadline    atomic.Int64 // table time until which it is alive; its next renewal moves it
+	incarnation rollcall.Revision
+	ttl         time.Duration // 0: mode none
+	removeAfter time.Duration
+	state       State
+	removing    bool // a removal is on its way to the log
+	dropped     bool
+	look        int64 // the tick at which it stands in the wheel, 0: none; guarded by Table.mu
+	reports     []report
+	why         string
+}
+
+type report struct {
+	finding  rollcall.Finding // Status 0: has not spoken
+	ttl      time.Duration    // 0: need not be repeated
+	deadline time.Duration
+	failing  time.Duration // table time since which it fails, if it does
+	remove   time.Duration // deregister after failing for so long; 0: never
+}
+
+// New returns an empty table on a monotonic clock.
+func New(now func() time.Duration) *Table {
+	t := &Table{now: now, seed: maphash.MakeSeed(), last: now()}
+	t.tick = int64(t.last / Tick)
+	for i := range t.shards {
+		t.shards[i].entries = map[uint64]*entry{}
+	}
+	return t
+}
+
+// time returns the table's time: that of the clock less the pauses.
+func (t *Table) time() time.Duration { return t.now() - time.Duration(t.paused.Load()) }
+
+func (t *Table) shard(key rollcall.Key) (*shard, uint64) {
+	h := maphash.String(t.seed, key.ID)
+	h = bits.RotateLeft64(h, 21) ^ maphash.String(t.seed, key.Service)
+	h = bits.RotateLeft64(h, 21) ^ maphash.String(t.seed, key.Namespace)
+	return &t.shards[h>>58], h
+}
+
+func (s *shard) get(hash uint64, key rollcall.Key) *entry {
+	e := s.entries[hash]
+	for e != nil && e.key != key {
+		e = e.chain
+	}
+	return e
+}
+
+func (s *shard) add(hash uint64, e *entry) {
+	e.chain = s.entries[hash]
+	s.entries[hash] = e
+	s.len++
+}
+
+func (s *shard) remove(hash uint64, e *entry) {
+	s.len--
+	if s.entries[hash] == e {
+		if s.entries[hash] = e.chain; e.chain == nil {
+			delete(s.entries, hash)
+		}
+		return
+	}
+	for p := s.entries[hash]; ; p = p.chain {
+		if p.chain == e {
+			p.chain = e.chain
+			return
+		}
+	}
+}
+
+// Len returns the number of leases.
+func (t *Table) Len() (n int) {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.RLock()
+		n += s.len
+		s.mu.RUnlock()
+	}
+	return n
+}
+
+// Set begins or changes the lease of an instance. A new incarnation is a sign
+// of life: it gets a full TTL and its checks start over, except that what was
+// reported of checks that are the same stays. An update moves the deadline by
+// the difference in TTL alone.
+func (t *Table) Set(key rollcall.Key, g Grant) {
+	now := t.time()
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	fresh := e == nil || e.incarnation != g.Incarnation
+	if e == nil {
+		e = &entry{key: key}
+		s.add(hash, e)
+	}
+	ttl := time.Duration(g.Lease.TTL)
+	if g.Lease.Mode == rollcall.LeaseNone {
+		ttl = 0
+	}
+	if fresh {
+		e.deadline.Store(int64(now + ttl))
+		e.state, e.removing, e.why = Alive, false, ""
+		if g.Lapsed {
+			e.state = Lapsed
+			e.deadline.Store(int64(now)) // it will be removed a full TTL and remove_after from now
+		}
+	} else {
+		e.deadline.Add(int64(ttl - e.ttl))
+	}
+	e.incarnation, e.ttl = g.Incarnation, ttl
+	e.removeAfter = time.Duration(g.Lease.RemoveAfter)
+	if g.Lapsed {
+		e.removeAfter += ttl
+	}
+	e.reports = e.renewReports(g.Checks, fresh, now)
+	t.schedule(e)
+}
+
+// renewReports returns the reports that a registration with these checks begins
+// with.
+func (e *entry) renewReports(checks []rollcall.Check, fresh bool, now time.Duration) []report {
+	var rs []report
+	for _, r := range e.reports {
+		if r.finding.Slot == rollcall.SlotStatus && !fresh {
+			rs = append(rs, r)
+		}
+	}
+	for _, c := range checks {
+		n := report{
+			finding: rollcall.Finding{Slot: rollcall.CheckSlot(c.Name)},
+			ttl:     time.Duration(c.TTL), deadline: now + time.Duration(c.TTL), remove: time.Duration(c.DeregisterAfter),
+		}
+		for _, r := range e.reports {
+			if r.finding.Slot == n.finding.Slot && r.ttl == n.ttl {
+				n.finding, n.deadline, n.failing = r.finding, r.deadline, r.failing
+			}
+		}
+		rs = append(rs, n)
+	}
+	return rs
+}
+
+// Drop forgets an instance.
+func (t *Table) Drop(key rollcall.Key) {
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.get(hash, key); e != nil {
+		e.dropped = true
+		s.remove(hash, e)
+	}
+}
+
+// Renew keeps the lease of an instance. known is false if there is none, or if
+// it is being removed: the instance should register again. changed says that
+// the instance had lapsed and is to be judged anew.
+func (t *Table) Renew(key rollcall.Key) (ttl time.Duration, known, changed bool) {
+	s, hash := t.shard(key)
+	s.mu.RLock()
+	e := s.get(hash, key)
+	if e == nil || e.removing {
+		s.mu.RUnlock()
+		return 0, false, false
+	}
+	ttl = e.ttl
+	e.deadline.Store(int64(t.time() + ttl))
+	lapsed := e.state != Alive
+	s.mu.RUnlock()
+	if lapsed {
+		return t.revive(s, hash, key)
+	}
+	return ttl, true, false
+}
+
+func (t *Table) revive(s *shard, hash uint64, key rollcall.Key) (ttl time.Duration, known, changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	if e == nil || e.removing {
+		return 0, false, false
+	}
+	changed = e.state != Alive
+	e.state = Alive
+	e.deadline.Store(int64(t.time() + e.ttl))
+	t.schedule(e)
+	return e.ttl, true, changed
+}
+
+// Report notes what an instance says of itself in one slot. known is false for
+// a slot that the instance does not have; changed says that the report differs
+// from the one before in status.
+func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed bool) {
+	now := t.time()
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	if e == nil {
+		return false, false
+	}
+	for i := range e.reports {
+		r := &e.reports[i]
+		if r.finding.Slot != f.Slot {
+			continue
+		}
+		changed = r.finding.Status != f.Status
+		if bad := f.Status != rollcall.Healthy && f.Status != rollcall.Degraded; !bad {
+			r.failing = 0
+		} else if r.failing == 0 {
+			r.failing = now
+		}
+		r.finding = f
+		r.deadline = now + r.ttl
+		t.schedule(e)
+		return true, changed
+	}
+	if f.Slot != rollcall.SlotStatus {
+		return false, false
+	}
+	e.reports = append(e.reports, report{finding: f})
+	return true, true
+}
+
+// Evidence returns what is known of an instance.
+func (t *Table) Evidence(key rollcall.Key) (ev Evidence, ok bool) {
+	s, hash := t.shard(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.get(hash, key)
+	if e == nil {
+		return ev, false
+	}
+	ev = Evidence{Incarnation: e.incarnation, State: e.state, TTL: e.ttl, Why: e.why}
+	for _, r := range e.reports {
+		if r.finding.Status != 0 {
+			ev.Reports = append(ev.Reports, r.finding)
+		}
+	}
+	return ev, true
+}
+
+// Removing marks that the removal of an expired instance is on its way, so that
+// renewals are told to register again; it reports false if the instance is no
+// longer expired. Removing(key, false) takes the mark back.
+func (t *Table) Removing(key rollcall.Key, on bool) bool {
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	if e == nil || on && e.state != Expired {
+		return false
+	}
+	e.removing = on
+	return true
+}
+
+// Has reports whether an instance has a slot that it may report.
+func (t *Table) Has(key rollcall.Key, slot rollcall.Slot) bool {
+	s, hash := t.shard(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.get(hash, key)
+	return e != nil && slices.ContainsFunc(e.reports, func(r report) bool { return r.finding.Slot == slot })
+}

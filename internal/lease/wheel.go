@@ -1,0 +1,124 @@
+package lease
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// schedule puts e into the wheel at its next deadline, unless it stands there
+// earlier: then it is looked at too early and put back. The caller holds e's
+// shard.
+func (t *Table) schedule(e *entry) {
+	at, ok := e.next()
+	if !ok {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tick := max(int64((at+Tick-1)/Tick), t.tick+1)
+	tick = min(tick, t.tick+int64(len(t.wheel))-1)
+	if e.look != 0 && e.look <= tick {
+		return
+	}
+	e.look = tick // an entry found in another slot than this is stale
+	slot := &t.wheel[tick%int64(len(t.wheel))]
+	*slot = append(*slot, e)
+}
+
+// next returns the earliest time at which something about e may change.
+func (e *entry) next() (at time.Duration, ok bool) {
+	consider := func(d time.Duration) {
+		if !ok || d < at {
+			at, ok = d, true
+		}
+	}
+	if e.ttl > 0 {
+		switch e.state {
+		case Alive:
+			consider(time.Duration(e.deadline.Load()))
+		case Lapsed:
+			consider(time.Duration(e.deadline.Load()) + e.removeAfter)
+		}
+	}
+	for _, r := range e.reports {
+		if r.ttl > 0 && r.failing == 0 {
+			consider(r.deadline)
+		}
+		if r.remove > 0 && r.failing != 0 && e.state != Expired {
+			consider(r.failing + r.remove)
+		}
+	}
+	return at, ok
+}
+
+// Tick moves time on and returns the instances that are to be judged anew. If
+// it comes late by more than [Pause], the process itself was paused and the
+// table's time with it.
+func (t *Table) Tick() (changed []rollcall.Key) {
+	t.mu.Lock()
+	clock := t.now()
+	if late := clock - t.last - Tick; late > Pause {
+		t.paused.Add(int64(late))
+	}
+	t.last = clock
+	now := t.time()
+	var due []*entry
+	for tick := int64(now / Tick); t.tick < tick; {
+		t.tick++
+		slot := &t.wheel[t.tick%int64(len(t.wheel))]
+		for _, e := range *slot {
+			if e.look == t.tick {
+				e.look = 0
+				due = append(due, e)
+			}
+		}
+		*slot = nil
+	}
+	t.mu.Unlock()
+	for _, e := range due {
+		if t.look(e, now) {
+			changed = append(changed, e.key)
+		}
+	}
+	return changed
+}
+
+// look moves e's state on to now and puts it back into the wheel.
+func (t *Table) look(e *entry, now time.Duration) (changed bool) {
+	s, _ := t.shard(e.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.dropped {
+		return false
+	}
+	if e.ttl > 0 {
+		deadline := time.Duration(e.deadline.Load())
+		if e.state == Alive && deadline <= now {
+			e.state, changed = Lapsed, true
+		}
+		if e.state == Lapsed && deadline+e.removeAfter <= now {
+			e.state, changed = Expired, true
+			e.why = fmt.Sprintf("no renewal for %v", rollcall.Duration(e.ttl+e.removeAfter))
+		}
+	}
+	for i := range e.reports {
+		r := &e.reports[i]
+		if r.ttl > 0 && r.failing == 0 && r.deadline <= now {
+			r.failing, changed = now, true
+			r.finding.Status = rollcall.Unhealthy
+			r.finding.Reason = fmt.Sprintf("not reported within %v", rollcall.Duration(r.ttl))
+		}
+		if r.remove > 0 && r.failing != 0 && r.failing+r.remove <= now && e.state != Expired {
+			e.state, changed = Expired, true
+			name, _ := r.finding.Slot.Check()
+			e.why = fmt.Sprintf("check %s failed for %v", name, rollcall.Duration(r.remove))
+		}
+	}
+	t.schedule(e)
+	return changed
+}
+
+// Paused returns for how long in all the process is known to have been paused.
+func (t *Table) Paused() time.Duration { return time.Duration(t.paused.Load()) }

@@ -1,0 +1,170 @@
+package registry
+
+import (
+	"context"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/lease"
+	"github.com/rollcall-registry/rollcall/internal/record"
+)
+
+// publishAtMost bounds how many entries one publication may hold back.
+const publishAtMost = 1024
+
+// follow is the apply loop: the only writer of the catalog.
+func (r *Registry) follow(ctx context.Context) error {
+	for {
+		err := r.followOnce(ctx)
+		r.inStep.Store(false)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		r.logger.Error("lost the log; answers go on from what is known", "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (r *Registry) followOnce(ctx context.Context) error {
+	r.catalog.Abandon() // what an earlier attempt left half done
+	pending := 0
+	for e, err := range r.log.Follow(ctx, r.catalog.Snapshot().Revision()) {
+		if err != nil {
+			return err
+		}
+		if err := r.catalog.Apply(e); err != nil {
+			return err
+		}
+		r.sinceMark.Add(int64(len(e.Changes)))
+		if pending++; e.More && pending < publishAtMost {
+			continue
+		}
+		pending = 0
+		if r.forget.Swap(false) {
+			r.catalog.Forget(time.Now().Add(-knownFor), knownMost)
+		}
+		r.publish()
+		r.inStep.Store(true)
+	}
+	return ctx.Err()
+}
+
+// publish makes what was applied visible, in this order: first the snapshot,
+// then what follows from it in soft state, then the watchers, and last the
+// writers who wait for it.
+func (r *Registry) publish() {
+	s, events := r.catalog.Publish()
+	if !r.catalog.Synced() {
+		return
+	}
+	for i := range events {
+		r.track(&events[i])
+	}
+	r.hub.Publish(s, events)
+	r.lastStep.Store(time.Now().UnixNano())
+	r.read.Store(true)
+	r.applied.advance(s.Revision())
+}
+
+// track brings the soft state in line with one event.
+func (r *Registry) track(e *catalog.Event) {
+	if e.Change != nil {
+		if ev, ok := r.story(e); ok {
+			r.history.Add(ev)
+		}
+		if o, ok := e.Change.Body.(rollcall.OverridePut); ok {
+			r.expireAt(o.Key, o.Override)
+		}
+	}
+	if e.ID == "" {
+		return
+	}
+	key := rollcall.Key{ServiceKey: e.Service, ID: e.ID}
+	switch {
+	case e.After == nil:
+		r.leases.Drop(key)
+		r.soft.Drop(key)
+	case e.Before == nil || !e.HealthOnly():
+		r.grant(key, e)
+	}
+	if e.Change == nil && e.After != nil {
+		r.expireAt(key, e.After.Override())
+	}
+}
+
+// grant sets the lease that a registration or update asks for.
+func (r *Registry) grant(key rollcall.Key, e *catalog.Event) {
+	rec := e.After.Record()
+	g := lease.Grant{Incarnation: e.After.Incarnation(), Lease: record.Lease(rec)}
+	for _, c := range record.Checks(rec) {
+		if c.Type == rollcall.CheckTTL {
+			g.Checks = append(g.Checks, c)
+		}
+	}
+	f, found := e.After.Finding(rollcall.SlotLease)
+	g.Lapsed = found && f.Status == rollcall.Unhealthy
+	r.leases.Set(key, g)
+	if e.Before != nil && e.Before.Incarnation() != e.After.Incarnation() {
+		r.soft.Drop(key)
+		return
+	}
+	if p, ok := r.soft.Position(key); ok {
+		inst := e.After.Instance()
+		if inst.Position != nil && *inst.Position == p {
+			r.soft.Logged(key, p)
+		}
+	}
+}
+
+// story tells an event as history has it.
+func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
+	ev = rollcall.Event{
+		Revision: e.Revision, At: e.Change.At, Namespace: e.Service.Namespace, Service: e.Service.Service, ID: e.ID,
+		By: e.Change.By, Via: e.Change.Via, Why: e.Change.Why,
+	}
+	if e.Before != nil {
+		ev.Before = e.Before.Status()
+	}
+	if e.After != nil {
+		ev.After = e.After.Status()
+	}
+	switch b := e.Change.Body.(type) {
+	case rollcall.InstancePut:
+		ev.Type = "registered"
+		if e.Before != nil && e.Before.Incarnation() == e.After.Incarnation() {
+			ev.Type = "updated"
+		}
+	case rollcall.InstanceRemove:
+		ev.Type = "removed"
+	case rollcall.HealthPut:
+		ev.Type = "health"
+		if ev.Why == "" {
+			ev.Why = string(b.Slot) + ": " + b.Reason
+		}
+	case rollcall.OverridePut:
+		ev.Type = "override"
+		if b.Override == nil {
+			ev.Type = "override_cleared"
+		}
+	case rollcall.SettingsPut:
+		ev.Type = "settings"
+	default:
+		return ev, false
+	}
+	return ev, true
+}
+
+func (r *Registry) expireAt(key rollcall.Key, o *rollcall.Override) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o == nil || o.Expires == nil {
+		delete(r.expiring, key)
+		return
+	}
+	r.expiring[key] = *o.Expires
+}

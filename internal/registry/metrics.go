@@ -1,0 +1,37 @@
+package registry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics count what the core does. Their labels are bounded: none.
+type metrics struct {
+	registrations   prometheus.Counter
+	renewals        prometheus.Counter
+	unknownRenewals prometheus.Counter
+	verdicts        prometheus.Counter
+}
+
+func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	gauge := func(name, help string, value func() float64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+	}
+	gauge("rollcall_instances", "Registered instances.", func() float64 { return float64(r.catalog.Snapshot().Instances()) })
+	gauge("rollcall_services", "Known services.", func() float64 { return float64(r.catalog.Snapshot().Services()) })
+	gauge("rollcall_revision", "Revision of the newest published snapshot.", func() float64 { return float64(r.hub.Revision()) })
+	gauge("rollcall_leases", "Leases that are kept.", func() float64 { return float64(r.leases.Len()) })
+	gauge("rollcall_subscriptions", "Open watches and long polls.", func() float64 { return float64(r.hub.Subscribers()) })
+	gauge("rollcall_log_age_seconds", "How long ago the snapshot was known to be current.", func() float64 { return r.age().Seconds() })
+	gauge("rollcall_lease_pause_seconds", "Total length of pauses of this process, by which deadlines were moved.", func() float64 { return r.leases.Paused().Seconds() })
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	return &metrics{
+		registrations:   counter("rollcall_registrations_total", "Registrations and re-registrations written to the log."),
+		renewals:        counter("rollcall_renewals_total", "Renewals of known leases."),
+		unknownRenewals: counter("rollcall_unknown_renewals_total", "Renewals of leases that are not known, answered with \"register again\"."),
+		verdicts:        counter("rollcall_verdicts_total", "Instances marked, restored or removed."),
+	}
+}

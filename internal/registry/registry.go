@@ -1,0 +1,244 @@
+// Package registry is the application: every use case of Rollcall, whatever
+// door it comes through. A command is checked, authorised and appended to the
+// log; one loop applies what the log says and publishes it; reads come from the
+// published snapshot and need nothing else. Renewals and reports stay in memory:
+// only when they change a verdict does one writer bring that to the log.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/history"
+	"github.com/rollcall-registry/rollcall/internal/lease"
+	"github.com/rollcall-registry/rollcall/internal/load"
+	"github.com/rollcall-registry/rollcall/internal/watch"
+)
+
+// Log is the ordered, durable sequence of changes behind a registry.
+type Log interface {
+	// ID is the log's identity: another after it was wiped or restored.
+	ID() rollcall.LogID
+	// Created is when that log began.
+	Created() time.Time
+	// Append writes a batch, all of it or nothing. It is durable once Append
+	// returns. An error that matches ErrPrecondition has a cause with a method
+	// FailedPreconditions() []int; one that matches ErrUnavailable means that
+	// the log takes no writes for now.
+	Append(ctx context.Context, b rollcall.Batch) (rollcall.Revision, error)
+	// Follow yields every change behind a revision, in order, once; a reset
+	// first if the log does not reach back so far, and always from 0. It ends
+	// with an error, that of ctx if it is done.
+	Follow(ctx context.Context, from rollcall.Revision) iter.Seq2[rollcall.Entry, error]
+	// Checkpoint gives the log an image of its state at a revision, so that it
+	// can forget what came before. It also makes a log that refuses writes after
+	// an error try again.
+	Checkpoint(ctx context.Context, at rollcall.Revision, state iter.Seq[rollcall.Change]) error
+}
+
+// Options configure a registry.
+type Options struct {
+	Log     Log
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer // nil: none
+	Limits  rollcall.Limits       // zero: the defaults
+	Version string                // of the program, for the status
+	Store   string                // name of the kind of log, for the status
+}
+
+// Registry answers for the catalog. Create it with [New], and have [Registry.Run]
+// running; all other methods may be called by any goroutine.
+type Registry struct {
+	o       Options
+	log     Log
+	logger  *slog.Logger
+	started time.Time
+
+	catalog *catalog.Catalog // written by the apply loop alone
+	hub     *watch.Hub
+	leases  *lease.Table
+	soft    *load.Table
+	history history.History
+	applied progress
+	acked   atomic.Uint64 // newest revision that an Append returned
+	foreign atomic.Bool   // somebody knew another log; see settling
+	metrics *metrics
+
+	read      atomic.Bool  // the log was read from its start
+	inStep    atomic.Bool  // the log is being followed
+	lastStep  atomic.Int64 // when it last was, Unix nanoseconds
+	forget    atomic.Bool  // the apply loop is to forget what is long gone
+	sinceMark atomic.Int64 // changes since the last checkpoint
+
+	mu       sync.Mutex // guards what follows
+	writeErr error      // why the log takes no writes
+	dirty    map[rollcall.Key]struct{}
+	judge    chan struct{} // holds one token while dirty is not empty
+	expiring map[rollcall.Key]time.Time
+}
+
+// New returns a registry on a log. It answers nothing until Run has read it.
+func New(o Options) *Registry {
+	if o.Limits == (rollcall.Limits{}) {
+		o.Limits = rollcall.DefaultLimits()
+	}
+	start := time.Now()
+	r := &Registry{
+		o: o, log: o.Log, logger: o.Logger, started: start,
+		catalog:  catalog.New(),
+		hub:      watch.NewHub(time.Now),
+		leases:   lease.New(func() time.Duration { return time.Since(start) }),
+		soft:     load.New(start),
+		dirty:    map[rollcall.Key]struct{}{},
+		judge:    make(chan struct{}, 1),
+		expiring: map[rollcall.Key]time.Time{},
+	}
+	r.metrics = newMetrics(r, o.Metrics)
+	return r
+}
+
+// Run reads the log and keeps the registry going until ctx ends; then it writes
+// positions that are not in the log yet and returns nil.
+func (r *Registry) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.follow(ctx) })
+	g.Go(func() error { return r.watchLeases(ctx) })
+	g.Go(func() error { return r.judgeLoop(ctx) })
+	g.Go(func() error { return r.housekeeping(ctx) })
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// EndStreams ends all watches and long polls, so that the doors can close.
+func (r *Registry) EndStreams() { r.hub.Close() }
+
+// WaitSynced returns once the registry has read its log.
+func (r *Registry) WaitSynced(ctx context.Context) error { return r.applied.wait(ctx, 0) }
+
+// Ready returns nil if the registry can do all it is for, else why not.
+func (r *Registry) Ready() error {
+	if err := r.synced(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.writeErr
+}
+
+func (r *Registry) synced() error {
+	if !r.read.Load() {
+		return &rollcall.Error{
+			Kind: rollcall.ErrNotSynced, RetryAfter: time.Second,
+			Detail: "the registry is still reading its log; try again in a moment",
+		}
+	}
+	return nil
+}
+
+// append writes changes to the log and waits until they are published, so that
+// whoever was told of them can read them.
+func (r *Registry) append(ctx context.Context, b rollcall.Batch) (rollcall.Revision, error) {
+	rev, err := r.log.Append(ctx, b)
+	if errors.Is(err, rollcall.ErrUnavailable) || err == nil {
+		r.mu.Lock()
+		if r.writeErr == nil && err != nil {
+			r.logger.Error("the log takes no writes; reads go on", "err", err)
+		}
+		r.writeErr = err
+		r.mu.Unlock()
+	}
+	if err != nil {
+		return 0, err
+	}
+	for {
+		acked := r.acked.Load()
+		if uint64(rev) <= acked || r.acked.CompareAndSwap(acked, uint64(rev)) {
+			break
+		}
+	}
+	return rev, r.applied.wait(ctx, rev)
+}
+
+// settling reports whether an unknown name may only be one that is not back
+// yet: the log is young, and somebody knew another one.
+func (r *Registry) settling() (time.Duration, bool) {
+	left := rollcall.DefaultTTL*3/2 - time.Since(r.log.Created())
+	return left, r.foreign.Load() && left > 0
+}
+
+// sawForeign notes that somebody knows another log than this one.
+func (r *Registry) sawForeign() {
+	if !r.foreign.Load() {
+		r.foreign.Store(true)
+		if left, ok := r.settling(); ok {
+			r.logger.Warn("clients of an earlier log are here: unknown services are answered with 503 until they had time to register again", "for", left.Round(time.Second))
+		}
+	}
+}
+
+// unknown returns the error for a service that is not in the catalog.
+func (r *Registry) unknown(key rollcall.ServiceKey) error {
+	if left, ok := r.settling(); ok {
+		return &rollcall.Error{
+			Kind: rollcall.ErrSettling, RetryAfter: left.Round(time.Second) + time.Second,
+			Detail: fmt.Sprintf("service %s is not known yet; the registry's log is new and its instances may be about to register again", key),
+		}
+	}
+	return &rollcall.Error{
+		Kind: rollcall.ErrNotFound, Field: "service",
+		Detail: fmt.Sprintf("service %s has no instance and had none lately; list what there is with GET /api/v1/services", key),
+	}
+}
+
+// progress lets goroutines wait for a revision to be published.
+type progress struct {
+	mu      sync.Mutex
+	started bool
+	at      rollcall.Revision
+	moved   chan struct{} // closed at the next step; nil if nobody waits
+}
+
+func (p *progress) advance(to rollcall.Revision) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.started, p.at = true, to
+	if p.moved != nil {
+		close(p.moved)
+		p.moved = nil
+	}
+}
+
+// wait returns once the revision has been reached.
+func (p *progress) wait(ctx context.Context, rev rollcall.Revision) error {
+	for {
+		p.mu.Lock()
+		if p.started && p.at >= rev {
+			p.mu.Unlock()
+			return nil
+		}
+		if p.moved == nil {
+			p.moved = make(chan struct{})
+		}
+		moved := p.moved
+		p.mu.Unlock()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

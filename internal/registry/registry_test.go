@@ -1,0 +1,124 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/registry"
+	"github.com/rollcall-registry/rollcall/internal/store/memory"
+	"github.com/rollcall-registry/rollcall/internal/watch"
+)
+
+// start runs a registry on a log for the length of the test.
+func start(t *testing.T, log registry.Log) *registry.Registry {
+	t.Helper()
+	r := registry.New(registry.Options{Log: log, Logger: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	if err := r.WaitSynced(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func payments(id string) rollcall.Instance {
+	return rollcall.Instance{Service: "payments", ID: id, Address: "10.0.0.1", Ports: map[string]uint16{"http": 8080}}
+}
+
+func register(t *testing.T, r *registry.Registry, i rollcall.Instance) rollcall.Instance {
+	t.Helper()
+	got, _, err := r.Register(t.Context(), i, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// ids returns the ids that a query is answered with.
+func ids(t *testing.T, r *registry.Registry, q rollcall.Query) (ids []string) {
+	t.Helper()
+	a, err := r.Resolve(t.Context(), &q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	items, _ := a.Select()
+	for _, i := range items {
+		ids = append(ids, i.ID())
+	}
+	return ids
+}
+
+func TestSilenceIsMarkedThenRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, memory.New())
+		register(t, r, payments("p-1"))
+		q := rollcall.Query{Service: "payments"}
+		sub, _, err := r.Watch(t.Context(), &q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sub.Close()
+		begin := time.Now()
+		next := func(want watch.Type) *watch.Batch {
+			t.Helper()
+			for {
+				b, err := sub.Next(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if b.Type != watch.Bookmark || want == watch.Bookmark {
+					if b.Type != want {
+						t.Fatalf("batch of type %v, want %v", b.Type, want)
+					}
+					return b
+				}
+			}
+		}
+		next(watch.Snapshot)
+		b := next(watch.Changes)
+		if got := b.Changes[0]; got.Kind != watch.Remove || got.Item.Status() != rollcall.Unhealthy {
+			t.Errorf("change %+v, want the instance to leave the answer, unhealthy", got)
+		}
+		if took := time.Since(begin); took < 15*time.Second || took > 16*time.Second {
+			t.Errorf("marked after %v, want TTL to TTL + 1 s", took)
+		}
+		if got := ids(t, r, q); got != nil {
+			t.Errorf("resolve answers %v, want none", got)
+		}
+		if got := ids(t, r, rollcall.Query{Service: "payments", Health: "any"}); len(got) != 1 {
+			t.Errorf("health=any answers %v, want the marked one", got)
+		}
+
+		// A renewal brings it back, without a new registration.
+		key := rollcall.NewKey("", "payments", "p-1")
+		if _, err := r.Renew(t.Context(), key, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := next(watch.Changes).Changes[0]; got.Kind != watch.Put {
+			t.Errorf("change %+v, want it back in the answer", got)
+		}
+
+		// Silence again, to the end.
+		begin = time.Now()
+		next(watch.Changes)
+		time.Sleep(time.Minute + time.Second)
+		if _, err := r.Instance(t.Context(), key); !errors.Is(err, rollcall.ErrNotFound) {
+			t.Errorf("after %v: %v, want it to be removed", time.Since(begin), err)
+		}
+		if _, err := r.Renew(t.Context(), key, nil); !errors.Is(err, rollcall.ErrNotFound) {
+			t.Errorf("renewal of a removed instance: %v", err)
+		}
+	})
+}

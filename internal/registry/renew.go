@@ -1,0 +1,161 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/auth"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
+)
+
+// Renew keeps an instance's lease and takes in what it says of itself. An
+// instance that is not known gets ErrNotFound: it should register again.
+// Nothing of a renewal is logged unless it changes a verdict.
+func (r *Registry) Renew(ctx context.Context, key rollcall.Key, rep *rollcall.Report) (rollcall.Renewal, error) {
+	if err := authorize(ctx, auth.Register, key.String()); err != nil {
+		return rollcall.Renewal{}, err
+	}
+	item, err := r.renewable(key)
+	if err != nil {
+		return rollcall.Renewal{}, err
+	}
+	if rep != nil {
+		if err := r.checkReport(item, rep); err != nil {
+			return rollcall.Renewal{}, err
+		}
+	}
+	ttl, err := r.renew(key)
+	if err != nil {
+		return rollcall.Renewal{}, err
+	}
+	if rep != nil {
+		r.takeIn(key, rep)
+	}
+	return rollcall.Renewal{TTL: rollcall.Duration(ttl), Revision: item.Revision()}, nil
+}
+
+func (r *Registry) renewable(key rollcall.Key) (*catalog.Item, error) {
+	item := r.catalog.Snapshot().Item(key)
+	if item == nil {
+		return nil, r.registerAgain(key)
+	}
+	return item, nil
+}
+
+func (r *Registry) renew(key rollcall.Key) (time.Duration, error) {
+	ttl, known, changed := r.leases.Renew(key)
+	if !known {
+		return 0, r.registerAgain(key)
+	}
+	if changed {
+		r.judgeAnew(key)
+	}
+	r.metrics.renewals.Inc()
+	return ttl, nil
+}
+
+func (r *Registry) registerAgain(key rollcall.Key) error {
+	if err := r.synced(); err != nil {
+		return err
+	}
+	r.sawForeign()
+	r.metrics.unknownRenewals.Inc()
+	return &rollcall.Error{
+		Kind: rollcall.ErrNotFound, Field: "id",
+		Detail: fmt.Sprintf("instance %s of service %s is not registered; register it again", key.ID, key.ServiceKey),
+	}
+}
+
+// RenewMany renews many instances and returns those that are not known.
+func (r *Registry) RenewMany(ctx context.Context, rs []rollcall.Renew) (renewed int, unknown []rollcall.Key, err error) {
+	if err := r.synced(); err != nil {
+		return 0, nil, err
+	}
+	for i := range rs {
+		n := &rs[i]
+		if err := authorize(ctx, auth.Register, n.Key.String()); err != nil {
+			return renewed, unknown, err
+		}
+		if err := checkSoft(fmt.Sprintf("renew[%d].", i), n.Load, n.Position); err != nil {
+			return renewed, unknown, err
+		}
+	}
+	for i := range rs {
+		n := &rs[i]
+		if _, err := r.renew(n.Key); err != nil {
+			unknown = append(unknown, n.Key)
+			continue
+		}
+		renewed++
+		r.takeIn(n.Key, &rollcall.Report{Load: n.Load, Position: n.Position})
+	}
+	return renewed, unknown, nil
+}
+
+// checkReport refuses a report before any of it is taken in.
+func (r *Registry) checkReport(item *catalog.Item, rep *rollcall.Report) error {
+	if len(rep.Note) > r.o.Limits.ValueBytes {
+		return rollcall.Invalid("note", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(rep.Note), r.o.Limits.ValueBytes))
+	}
+	for name, c := range rep.Checks {
+		field := "checks." + name
+		switch {
+		case !r.leases.Has(item.Key(), rollcall.CheckSlot(name)):
+			return rollcall.Invalid(field, "is not a check of type ttl of this instance; declare it when registering")
+		case c.Status != rollcall.Healthy && c.Status != rollcall.Degraded && c.Status != rollcall.Unhealthy:
+			return rollcall.Invalid(field+".status", "must be healthy, degraded or unhealthy")
+		case len(c.Note) > r.o.Limits.ValueBytes:
+			return rollcall.Invalid(field+".note", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(c.Note), r.o.Limits.ValueBytes))
+		}
+	}
+	if rep.Status == rollcall.Suspect {
+		return rollcall.Invalid("status", "suspect is the registry's to say; use starting, healthy, degraded, unhealthy or draining")
+	}
+	return checkSoft("", rep.Load, rep.Position)
+}
+
+func checkSoft(field string, l *rollcall.Load, p *rollcall.Position) error {
+	if p != nil && !(math.Abs(p.Lat) <= 90 && math.Abs(p.Lon) <= 180) {
+		return rollcall.Invalid(field+"position", fmt.Sprintf("%v, %v is not a latitude (-90 to 90) and longitude (-180 to 180)", p.Lat, p.Lon))
+	}
+	if l == nil {
+		return nil
+	}
+	for name, f := range map[string]float64{
+		"utilization": l.Utilization, "in_flight": float64(l.InFlight), "rps": l.RPS, "errors": l.Errors,
+		"latency_p50_ms": l.LatencyP50, "latency_p99_ms": l.LatencyP99,
+	} {
+		if !(f >= 0 && f <= 1e12) {
+			return rollcall.Invalid(field+"load."+name, fmt.Sprintf("is %v; 0 and up are allowed", f))
+		}
+	}
+	return nil
+}
+
+// takeIn keeps what a renewed instance reports.
+func (r *Registry) takeIn(key rollcall.Key, rep *rollcall.Report) {
+	changed := false
+	say := func(f rollcall.Finding) {
+		f.Since = now()
+		_, c := r.leases.Report(key, f)
+		changed = changed || c
+	}
+	if rep.Status != 0 {
+		say(rollcall.Finding{Slot: rollcall.SlotStatus, Status: rep.Status, Reason: rep.Note})
+	}
+	for name, c := range rep.Checks {
+		say(rollcall.Finding{Slot: rollcall.CheckSlot(name), Status: c.Status, Reason: c.Note})
+	}
+	if changed {
+		r.judgeAnew(key)
+	}
+	if rep.Load != nil {
+		r.soft.Report(key, *rep.Load)
+	}
+	if rep.Position != nil {
+		r.soft.Move(key, *rep.Position)
+	}
+}

@@ -1,0 +1,410 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/auth"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/record"
+)
+
+// change returns body as a change by the caller.
+func change(ctx context.Context, body rollcall.Body, why string) rollcall.Change {
+	p := auth.From(ctx)
+	return rollcall.Change{At: now(), By: p.Name, Via: p.Door, Why: why, Body: body}
+}
+
+// now is the time that goes into the log: without a monotonic reading, so that
+// equal times are equal.
+func now() time.Time { return time.Now().UTC().Round(0) }
+
+// authorize is asked by every use case before it does anything.
+func authorize(ctx context.Context, action auth.Action, resource string) error {
+	return auth.Authorize(auth.From(ctx), action, resource)
+}
+
+// Register creates or replaces an instance. The same registration again is a
+// renewal: no revision, unless the instance was marked, drained, or had said
+// something of itself, which ends with it. With ifMatch not 0, that must be the
+// revision of the instance that is replaced.
+func (r *Registry) Register(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (rollcall.Instance, bool, error) {
+	if err := r.prepare(ctx, &i); err != nil {
+		return rollcall.Instance{}, false, err
+	}
+	key := i.Key()
+	put := rollcall.InstancePut{Key: key, Record: record.Pack(&i)}
+	old := r.catalog.Snapshot().Item(key)
+	if err := matches(key, old, ifMatch); err != nil {
+		return rollcall.Instance{}, false, err
+	}
+	if r.renews(key, old, put.Record) {
+		return r.show(old), false, nil
+	}
+	b := rollcall.Batch{Changes: []rollcall.Change{change(ctx, put, "")}}
+	if ifMatch != 0 {
+		b.If = []rollcall.Precondition{{Key: key, Revision: ifMatch}}
+	}
+	rev, err := r.append(ctx, b)
+	if err != nil {
+		return rollcall.Instance{}, false, err
+	}
+	r.metrics.registrations.Inc()
+	if item := r.catalog.Snapshot().Item(key); item != nil {
+		return r.show(item), old == nil, nil
+	}
+	i.Revision, i.Incarnation = rev, rev // and gone again already
+	return i, old == nil, nil
+}
+
+// prepare makes a registration ready to be packed.
+func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance) error {
+	if i.ID == "" && i.Service != "" {
+		i.ID = strings.ToLower(i.Service) + "-" + strings.ToLower(rand.Text()[:10])
+		i.ID = i.ID[max(0, len(i.ID)-128):]
+	}
+	i.Origin = auth.From(ctx).Door
+	i.Normalize()
+	if err := i.Validate(r.o.Limits); err != nil {
+		return err
+	}
+	if err := supported(i); err != nil {
+		return err
+	}
+	if err := authorize(ctx, auth.Register, i.Key().String()); err != nil {
+		return err
+	}
+	if err := r.synced(); err != nil {
+		return err
+	}
+	if v := r.catalog.Snapshot().View(i.Key().ServiceKey); v != nil {
+		i.Service = v.Name() // shown as it was first written
+	}
+	return nil
+}
+
+// supported refuses what nothing here would keep or check.
+func supported(i *rollcall.Instance) error {
+	if i.Lease.Mode == rollcall.LeaseSession {
+		return &rollcall.Error{
+			Kind: rollcall.ErrUnsupported, Field: "lease.mode",
+			Detail: "this version has no sessions; use ttl and renew with POST …/heartbeat, or none",
+		}
+	}
+	for n, c := range i.Checks {
+		if c.Type != rollcall.CheckTTL {
+			return &rollcall.Error{
+				Kind: rollcall.ErrUnsupported, Field: fmt.Sprintf("checks[%d].type", n),
+				Detail: fmt.Sprintf("this version makes no %s probes; use a check of type ttl and report its result with POST …/heartbeat", c.Type),
+			}
+		}
+	}
+	return nil
+}
+
+// matches checks an If-Match condition against the newest snapshot. The log
+// checks it again.
+func matches(key rollcall.Key, old *catalog.Item, ifMatch rollcall.Revision) error {
+	if ifMatch == 0 || old != nil && old.Revision() == ifMatch {
+		return nil
+	}
+	detail := fmt.Sprintf("%v is not registered", key)
+	if old != nil {
+		detail = fmt.Sprintf("%v is at revision %d, not %d; read it again", key, old.Revision(), ifMatch)
+	}
+	return &rollcall.Error{Kind: rollcall.ErrPrecondition, Field: "If-Match", Detail: detail}
+}
+
+// renews reports whether a registration says nothing new, and renews the lease
+// then.
+func (r *Registry) renews(key rollcall.Key, old *catalog.Item, rec rollcall.Record) bool {
+	if old == nil || old.Record() != rec {
+		return false
+	}
+	for _, slot := range []rollcall.Slot{rollcall.SlotLease, rollcall.SlotStatus, rollcall.SlotDrain} {
+		if _, found := old.Finding(slot); found {
+			return false
+		}
+	}
+	_, known, changed := r.leases.Renew(key)
+	if !known {
+		return false
+	}
+	if changed {
+		r.judgeAnew(key)
+	}
+	r.metrics.renewals.Inc()
+	return true
+}
+
+// manyAtOnce is how many registrations share a batch of the log.
+const manyAtOnce = 1000
+
+// RegisterMany registers instances, each on its own: one that is wrong does not
+// keep the others out. Those that are right share batches of the log.
+func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []rollcall.Registration {
+	results := make([]rollcall.Registration, len(is))
+	var batch rollcall.Batch
+	var waiting []int
+	flush := func() {
+		if len(waiting) == 0 {
+			return
+		}
+		rev, err := r.append(ctx, batch)
+		for _, n := range waiting {
+			results[n].Revision, results[n].Err = rev, err
+		}
+		if err == nil {
+			r.metrics.registrations.Add(float64(len(waiting)))
+		}
+		batch, waiting = rollcall.Batch{}, nil
+	}
+	for n := range is {
+		res := &results[n]
+		res.Err = r.prepare(ctx, &is[n])
+		if res.Key = is[n].Key(); res.Err != nil {
+			continue
+		}
+		put := rollcall.InstancePut{Key: res.Key, Record: record.Pack(&is[n])}
+		old := r.catalog.Snapshot().Item(res.Key)
+		if res.Created = old == nil; r.renews(res.Key, old, put.Record) {
+			res.Revision = old.Revision()
+			continue
+		}
+		batch.Changes = append(batch.Changes, change(ctx, put, ""))
+		if waiting = append(waiting, n); len(waiting) == manyAtOnce {
+			flush()
+		}
+	}
+	flush()
+	return results
+}
+
+// Update changes what edit changes. A new position alone is soft state; any
+// other difference is a new revision of the same incarnation.
+func (r *Registry) Update(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision, edit func(*rollcall.Instance) error) (rollcall.Instance, error) {
+	if err := authorize(ctx, auth.Register, key.String()); err != nil {
+		return rollcall.Instance{}, err
+	}
+	for {
+		if err := r.synced(); err != nil {
+			return rollcall.Instance{}, err
+		}
+		s := r.catalog.Snapshot()
+		old := s.Item(key)
+		if old == nil {
+			return rollcall.Instance{}, r.noInstance(key)
+		}
+		if err := matches(key, old, ifMatch); err != nil {
+			return rollcall.Instance{}, err
+		}
+		done, err := r.update(ctx, key, old, edit)
+		if err == nil {
+			return done, nil
+		}
+		if ifMatch != 0 || !errors.Is(err, rollcall.ErrPrecondition) {
+			return rollcall.Instance{}, err
+		}
+		// Somebody else was faster. Their change is in the log and on its way.
+		if err := r.applied.wait(ctx, s.Revision()+1); err != nil {
+			return rollcall.Instance{}, err
+		}
+	}
+}
+
+func (r *Registry) update(ctx context.Context, key rollcall.Key, old *catalog.Item, edit func(*rollcall.Instance) error) (rollcall.Instance, error) {
+	was := registration(old)
+	i := registration(old)
+	r.Overlay(&i)
+	i.Load = nil
+	if err := edit(&i); err != nil {
+		return rollcall.Instance{}, err
+	}
+	i.Normalize()
+	if i.Key() != key {
+		return rollcall.Instance{}, rollcall.Invalid("id", "namespace, service and id cannot be changed; register the instance under its new name and deregister this one")
+	}
+	if err := i.Validate(r.o.Limits); err != nil {
+		return rollcall.Instance{}, err
+	}
+	if err := supported(&i); err != nil {
+		return rollcall.Instance{}, err
+	}
+	i.Service, i.Origin = was.Service, was.Origin
+	if i.Position != nil {
+		moved := i
+		moved.Position = was.Position
+		if record.Pack(&moved) == old.Record() {
+			if was.Position == nil || *was.Position != *i.Position {
+				r.soft.Move(key, *i.Position)
+			}
+			return r.show(old), nil
+		}
+	}
+	if err := r.put(ctx, old, &i); err != nil {
+		return rollcall.Instance{}, err
+	}
+	if item := r.catalog.Snapshot().Item(key); item != nil {
+		return r.show(item), nil
+	}
+	return i, nil
+}
+
+// put writes an update of item.
+func (r *Registry) put(ctx context.Context, item *catalog.Item, i *rollcall.Instance) error {
+	put := replacement(item, i)
+	if put.Record == item.Record() {
+		return nil
+	}
+	_, err := r.append(ctx, rollcall.Batch{
+		Changes: []rollcall.Change{change(ctx, put, "")},
+		If:      []rollcall.Precondition{unchanged(item)},
+	})
+	return err
+}
+
+// replacement returns the update of item to i: the same incarnation.
+func replacement(item *catalog.Item, i *rollcall.Instance) rollcall.InstancePut {
+	return rollcall.InstancePut{
+		Key: item.Key(), Incarnation: item.Incarnation(), RegisteredAt: item.Registered(), Record: record.Pack(i),
+	}
+}
+
+// unchanged is the condition that nobody registered or updated item meanwhile.
+func unchanged(item *catalog.Item) rollcall.Precondition {
+	return rollcall.Precondition{Key: item.Key(), Incarnation: item.Incarnation(), Revision: item.Revision()}
+}
+
+// registration returns what was registered, without what the registry adds.
+func registration(item *catalog.Item) rollcall.Instance {
+	i := item.Instance()
+	i.Health, i.Revision, i.Incarnation, i.RegisteredAt, i.EffectiveWeight = nil, 0, 0, time.Time{}, nil
+	return i
+}
+
+// Deregister removes an instance now. That it is not there is no error, unless
+// ifMatch asks for a revision of it.
+func (r *Registry) Deregister(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision) error {
+	if err := authorize(ctx, auth.Register, key.String()); err != nil {
+		return err
+	}
+	if err := r.synced(); err != nil {
+		return err
+	}
+	old := r.catalog.Snapshot().Item(key)
+	if err := matches(key, old, ifMatch); err != nil {
+		return err
+	}
+	if old == nil {
+		return nil
+	}
+	b := rollcall.Batch{Changes: []rollcall.Change{change(ctx, rollcall.InstanceRemove{Key: key}, "deregistered")}}
+	if ifMatch != 0 {
+		b.If = []rollcall.Precondition{{Key: key, Revision: ifMatch}}
+	}
+	_, err := r.append(ctx, b)
+	return err
+}
+
+// Drain begins to drain an instance (no new traffic), or ends that. A new
+// registration ends it too.
+func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool) error {
+	if err := authorize(ctx, auth.Register, key.String()); err != nil {
+		return err
+	}
+	if err := r.synced(); err != nil {
+		return err
+	}
+	item := r.catalog.Snapshot().Item(key)
+	if item == nil {
+		return r.noInstance(key)
+	}
+	put := rollcall.HealthPut{Service: key.ServiceKey, Slot: rollcall.SlotDrain, Status: rollcall.Healthy, IDs: []string{key.ID}}
+	if on {
+		put.Status = rollcall.Draining
+	}
+	if _, draining := item.Finding(rollcall.SlotDrain); draining == on {
+		return nil
+	}
+	_, err := r.append(ctx, rollcall.Batch{
+		Changes: []rollcall.Change{change(ctx, put, "")},
+		If:      []rollcall.Precondition{{Key: key, Incarnation: item.Incarnation()}},
+	})
+	return err
+}
+
+// Override sets an operator's verdict on an instance, which stands until it is
+// taken back (nil) or expires.
+func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.Override) error {
+	if err := authorize(ctx, auth.Operate, key.String()); err != nil {
+		return err
+	}
+	if err := r.synced(); err != nil {
+		return err
+	}
+	why := "taken back"
+	if o != nil {
+		if r.catalog.Snapshot().Item(key) == nil {
+			return r.noInstance(key)
+		}
+		if len(o.Reason) > r.o.Limits.ValueBytes {
+			return rollcall.Invalid("reason", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(o.Reason), r.o.Limits.ValueBytes))
+		}
+		if o.Status == 0 {
+			return rollcall.Invalid("status", "is required: one of healthy, degraded, suspect, starting, unhealthy, draining")
+		}
+		if o.Expires != nil && o.Expires.Before(time.Now()) {
+			return rollcall.Invalid("expires", "is in the past")
+		}
+		o = &rollcall.Override{Status: o.Status, Reason: o.Reason, Expires: o.Expires, By: auth.From(ctx).Name, Since: now()}
+		why = o.Reason
+	}
+	_, err := r.append(ctx, rollcall.Batch{
+		Changes: []rollcall.Change{change(ctx, rollcall.OverridePut{Key: key, Override: o}, why)},
+	})
+	return err
+}
+
+// SetSettings replaces a service's settings; nil clears them.
+func (r *Registry) SetSettings(ctx context.Context, key rollcall.ServiceKey, s *rollcall.Settings) error {
+	if err := authorize(ctx, auth.Operate, key.String()); err != nil {
+		return err
+	}
+	if err := r.synced(); err != nil {
+		return err
+	}
+	if err := checkService(key); err != nil {
+		return err
+	}
+	if s != nil {
+		if err := s.Validate(); err != nil {
+			return err
+		}
+	} else if r.catalog.Snapshot().View(key) == nil {
+		return nil
+	}
+	_, err := r.append(ctx, rollcall.Batch{
+		Changes: []rollcall.Change{change(ctx, rollcall.SettingsPut{Service: key, Settings: s}, "")},
+	})
+	return err
+}
+
+func checkService(key rollcall.ServiceKey) error {
+	if err := rollcall.CheckName("namespace", key.Namespace); err != nil {
+		return err
+	}
+	return rollcall.CheckName("service", key.Service)
+}
+
+// noInstance returns the error for an instance that is not in the catalog.
+func (r *Registry) noInstance(key rollcall.Key) error {
+	return &rollcall.Error{
+		Kind: rollcall.ErrNotFound, Field: "id",
+		Detail: fmt.Sprintf("instance %s of service %s is not registered", key.ID, key.ServiceKey),
+	}
+}
