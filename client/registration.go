@@ -77,8 +77,7 @@ type RegisterOption func(*Registration)
 func WithGrace(d time.Duration) RegisterOption { return func(r *Registration) { r.grace = d } }
 
 // WithNotify calls f with what becomes of the registration. It must not block,
-// nor call Update, Report,
-// Drain or Close.
+// nor call Update, Report, Drain or Close.
 func WithNotify(f func(Notice)) RegisterOption { return func(r *Registration) { r.notify = f } }
 
 // Register registers an instance and keeps its lease until the registration is
@@ -405,7 +404,7 @@ func (r *Registration) tell(kind NoticeKind, err error) {
 	inst := r.Instance()
 	switch log := r.c.log.With("instance", inst.Key().String()); kind {
 	case NoticeFailing:
-		log.Warn("the lease could not be kept; trying on", "err", err)
+		log.Warn("the instance could not be registered or its lease kept; trying on", "err", err)
 	case NoticeReregistered:
 		log.Warn("the registry had forgotten the instance; it is registered again")
 	default:

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client"
+)
+
+func newDrain(e *env) *cobra.Command {
+	conn := connection{e: e}
+	var wait time.Duration
+	var end bool
+	cmd := &cobra.Command{
+		Use:   "drain SERVICE ID",
+		Short: "Take new traffic away from an instance, or give it back",
+		Long: `Drain marks an instance as draining: it serves what it is serving, and resolvers
+no longer return it. It stays registered, and its lease has to be kept. --end
+gives it its traffic back.`,
+		Example: `  rollcall drain payments payments-7f9c
+  rollcall drain payments payments-7f9c --wait 30s
+  rollcall drain payments payments-7f9c --end`,
+		Args: takes(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if end && wait > 0 {
+				return usagef("--wait does not go with --end")
+			}
+			key := conn.key(args[0], args[1])
+			return conn.with(func(c *client.Client) error {
+				if end {
+					if err := c.EndDrain(cmd.Context(), key); err != nil {
+						return err
+					}
+					return e.tell(cmd, map[string]any{"drained": false}, "%s takes traffic again", key)
+				}
+				d, err := c.Drain(cmd.Context(), key, wait)
+				if errors.Is(err, rollcall.ErrUnsupported) && wait > 0 {
+					return fmt.Errorf("%w; drain without --wait, then watch the instance's own traffic", err)
+				}
+				if err != nil {
+					return err
+				}
+				return e.tell(cmd, d, "%s is draining: %d watchers have seen it, %d have yet to", key, d.Acknowledged, d.Pending)
+			})
+		},
+		ValidArgsFunction: conn.completeService,
+	}
+	conn.flags(cmd)
+	conn.inNamespace(cmd, "the default one")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "return when nobody is told of it any more, or after the `DURATION`")
+	cmd.Flags().BoolVar(&end, "end", false, "end the drain")
+	return cmd
+}
+
+// tell prints what was done: as a document, or as a line.
+func (e *env) tell(cmd *cobra.Command, doc any, format_ string, args ...any) error {
+	if asJSON, _ := format(cmd); asJSON {
+		return e.document(doc)
+	}
+	_, err := fmt.Fprintln(e.out, clean(fmt.Sprintf(format_, args...)))
+	return err
+}

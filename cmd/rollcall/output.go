@@ -1,0 +1,193 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// format returns what --output says, and whether that is JSON.
+func format(cmd *cobra.Command) (asJSON bool, err error) {
+	switch f, _ := cmd.Flags().GetString("output"); f {
+	case "table":
+		return false, nil
+	case "json":
+		return true, nil
+	default:
+		return false, usagef("--output %q is neither table nor json", f)
+	}
+}
+
+// document prints one JSON document.
+func (e *env) document(v any) error {
+	enc := json.NewEncoder(e.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// line prints one JSON document on a line of its own.
+func (e *env) line(v any) error {
+	enc := json.NewEncoder(e.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// table prints columns. Whatever a registration holds may be in a cell, so
+// cells are cleaned, and an empty one is shown as a dash.
+type table struct{ w *tabwriter.Writer }
+
+func (e *env) table(header ...string) *table {
+	t := &table{tabwriter.NewWriter(e.out, 0, 8, 2, ' ', 0)}
+	t.row(header...)
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	for i, c := range cells {
+		if c = clean(c); c == "" {
+			c = "-"
+		}
+		if i > 0 {
+			io.WriteString(t.w, "\t")
+		}
+		io.WriteString(t.w, c)
+	}
+	io.WriteString(t.w, "\n")
+}
+
+func (t *table) flush() error { return t.w.Flush() }
+
+// clean makes text safe for a terminal: control characters, with which it
+// could rewrite what else is shown, are escaped.
+func clean(s string) string {
+	if strings.IndexFunc(s, unsafeRune) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unsafeRune(r) {
+			quoted := strconv.QuoteRuneToASCII(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func unsafeRune(r rune) bool { return !unicode.IsGraphic(r) }
+
+// humane shortens a duration to its two largest units.
+func humane(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "-" + humane(-d)
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return strconv.Itoa(int(d/time.Second)) + "s"
+	case d < time.Hour:
+		return two(d, time.Minute, "m", time.Second, "s")
+	case d < 24*time.Hour:
+		return two(d, time.Hour, "h", time.Minute, "m")
+	}
+	return two(d, 24*time.Hour, "d", time.Hour, "h")
+}
+
+func two(d, large time.Duration, name string, small time.Duration, smaller string) string {
+	s := strconv.Itoa(int(d/large)) + name
+	if rest := d % large / small; rest > 0 {
+		s += strconv.Itoa(int(rest)) + smaller
+	}
+	return s
+}
+
+// ago returns how long something has been so.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return humane(max(time.Since(t), 0).Truncate(time.Second))
+}
+
+// portsText lists ports by name; the default one goes without.
+func portsText(ports map[string]uint16) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(ports)) {
+		p := strconv.Itoa(int(ports[name]))
+		if name != rollcall.DefaultPort {
+			p = name + "=" + p
+		}
+		parts = append(parts, p)
+	}
+	return strings.Join(parts, ",")
+}
+
+// zoneText returns where an instance runs.
+func zoneText(l rollcall.Locality) string {
+	parts := []string{l.Region, l.Zone, l.SubZone}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "/")
+}
+
+// weightText returns the weight in effect, and the one asked for if it differs.
+func weightText(i *rollcall.Instance) string {
+	asked := strconv.Itoa(int(i.WeightOrDefault()))
+	if w := i.EffectiveWeight; w != nil && *w != i.WeightOrDefault() {
+		return fmt.Sprintf("%d/%s", *w, asked)
+	}
+	return asked
+}
+
+// statusText returns the verdict on an instance.
+func statusText(h *rollcall.Health) string {
+	if h == nil {
+		return ""
+	}
+	return h.Status.String()
+}
+
+// healthText counts instances by status, best first.
+func healthText(counts map[rollcall.Status]int) string {
+	var parts []string
+	for _, s := range rollcall.Statuses() {
+		if n := counts[s]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s=%d", s, n))
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// endpoint returns the address of one port of an instance: that of the given
+// name, or without a name the only one, or the default one.
+func endpoint(i *rollcall.Instance, name string) (string, error) {
+	if name == "" {
+		switch len(i.Ports) {
+		case 0:
+			return i.Address, nil
+		case 1:
+			for n := range i.Ports {
+				name = n
+			}
+		default:
+			name = rollcall.DefaultPort
+		}
+	}
+	port, ok := i.Ports[name]
+	if !ok {
+		return "", fmt.Errorf("%s has no port %q but %s; choose one with --port NAME", i.ID, name, portsText(i.Ports))
+	}
+	return net.JoinHostPort(i.Address, strconv.Itoa(int(port))), nil
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall-registry/rollcall/client"
+)
+
+func newServices(e *env) *cobra.Command {
+	conn := connection{e: e}
+	cmd := &cobra.Command{
+		Use:   "services",
+		Short: "List services with counts of their instances",
+		Long: `Services lists the services of a namespace, or of all namespaces, and how many
+instances each has by health. With --output json it prints one document a line.`,
+		Example: `  rollcall services
+  rollcall services --namespace staging --output json`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return conn.with(func(c *client.Client) error {
+				asJSON, _ := format(cmd)
+				var t *table
+				if !asJSON {
+					t = e.table("NAMESPACE", "SERVICE", "INSTANCES", "ROUTABLE", "HEALTH")
+					defer t.flush()
+				}
+				for s, err := range c.Services(cmd.Context(), conn.namespace) {
+					if err != nil {
+						return err
+					}
+					if asJSON {
+						if err := e.line(s); err != nil {
+							return err
+						}
+						continue
+					}
+					t.row(s.Namespace, s.Service, strconv.Itoa(s.Instances), strconv.Itoa(s.Routable), healthText(s.Health))
+				}
+				return nil
+			})
+		},
+	}
+	conn.flags(cmd)
+	conn.inNamespace(cmd, "all")
+	return cmd
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client"
+)
+
+func newStatus(e *env) *cobra.Command {
+	conn := connection{e: e}
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how a server is and what it holds",
+		Example: `  rollcall status
+  rollcall status --addr registry.example:7070 --output json`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return conn.with(func(c *client.Client) error {
+				s, err := c.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON, _ := format(cmd); asJSON {
+					return e.document(s)
+				}
+				return e.status(&s)
+			})
+		},
+	}
+	conn.flags(cmd)
+	return cmd
+}
+
+func (e *env) status(s *rollcall.ServerStatus) error {
+	state := "serving"
+	switch {
+	case !s.Synced:
+		state = "reading its log; it does not answer yet"
+	case s.Settling:
+		state = "settling: the log is new, instances may not be back yet"
+	}
+	writes := "taken"
+	if !s.Writable {
+		writes = join("refused", s.Reason)
+	}
+	t := e.table("STATE", state)
+	t.row("WRITES", writes)
+	t.row("SERVICES", strconv.Itoa(s.Services))
+	t.row("INSTANCES", join(strconv.Itoa(s.Instances), healthText(s.Health)))
+	t.row("WATCHERS", strconv.Itoa(s.Watchers))
+	t.row("REVISION", fmt.Sprintf("%d of log %s (%s)", s.Revision, s.LogID, s.Store))
+	t.row("AGE", humane(time.Duration(s.AgeMS)*time.Millisecond))
+	t.row("LOG SINCE", s.LogCreated.Local().Format(time.DateTime))
+	t.row("UP", ago(s.Started))
+	t.row("MEMORY", fmt.Sprintf("%.1f MiB", float64(s.MemoryBytes)/(1<<20)))
+	t.row("VERSION", s.Version)
+	return t.flush()
+}
