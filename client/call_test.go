@@ -260,7 +260,7 @@ func TestRegisterManyTellsWhatBecameOfEach(t *testing.T) {
 	if err != nil || len(got) != len(all) || requests != 2 {
 		t.Fatalf("%d results in %d requests, %v", len(got), requests, err)
 	}
-	if got[0].Err != nil || !got[0].Created || got[0].Revision != 1 || got[0].ID == "" || got[0].ID == got[2].ID {
+	if got[0].Err != nil || !got[0].Created || got[0].Revision != 1 || got[0].Key.ID == "" || got[0].Key == got[2].Key {
 		t.Errorf("first: %+v", got[0])
 	}
 	wantKind(t, got[1].Err, rollcall.ErrInvalid)

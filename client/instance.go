@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
@@ -54,19 +55,7 @@ func wanted(inst rollcall.Instance) (rollcall.Instance, error) {
 func NewID(service string) string {
 	var b [5]byte
 	rand.Read(b[:]) // never fails (crypto/rand)
-	return service + "-" + hex.EncodeToString(b[:])
-}
-
-// Registered is what became of one instance of [Client.RegisterMany].
-type Registered struct {
-	Namespace string
-	Service   string
-	ID        string
-	// Created says that it was not registered before.
-	Created  bool
-	Revision rollcall.Revision
-	// Err is why it was not registered, a [*rollcall.Error], or nil.
-	Err error
+	return strings.ToLower(service) + "-" + hex.EncodeToString(b[:])
 }
 
 // registerChunk bounds how many instances go into one request, so that its
@@ -76,8 +65,8 @@ const registerChunk = 1000
 // RegisterMany registers many instances, each for itself: some may fail while
 // others are registered. It returns what became of each, in order, as far as
 // it came, and an error if it could not ask for all. It does not keep leases.
-func (c *Client) RegisterMany(ctx context.Context, all []rollcall.Instance) ([]Registered, error) {
-	results := make([]Registered, 0, len(all))
+func (c *Client) RegisterMany(ctx context.Context, all []rollcall.Instance) ([]rollcall.Registration, error) {
+	results := make([]rollcall.Registration, 0, len(all))
 	for len(all) > 0 {
 		n := min(len(all), registerChunk)
 		chunk := make([]rollcall.Instance, n)
@@ -89,8 +78,6 @@ func (c *Client) RegisterMany(ctx context.Context, all []rollcall.Instance) ([]R
 		}
 		var answer struct {
 			Results []struct {
-				Service  string            `json:"service"`
-				ID       string            `json:"id"`
 				Status   int               `json:"status"`
 				Revision rollcall.Revision `json:"revision"`
 				Error    *problem          `json:"error"`
@@ -103,10 +90,7 @@ func (c *Client) RegisterMany(ctx context.Context, all []rollcall.Instance) ([]R
 			return results, fmt.Errorf("the server answered for %d of %d instances", len(answer.Results), n)
 		}
 		for i, r := range answer.Results {
-			one := Registered{
-				Namespace: chunk[i].Namespace, Service: chunk[i].Service, ID: chunk[i].ID,
-				Created: r.Status == http.StatusCreated, Revision: r.Revision,
-			}
+			one := rollcall.Registration{Key: chunk[i].Key(), Created: r.Status == http.StatusCreated, Revision: r.Revision}
 			if r.Status/100 != 2 {
 				p := problem{Status: r.Status}
 				if r.Error != nil {
@@ -145,19 +129,21 @@ func (c *Client) Heartbeat(ctx context.Context, key rollcall.Key, r rollcall.Rep
 	return got, err
 }
 
-// Renew renews many leases in one call and returns those that the registry
+// RenewMany renews many leases in one call and returns those that the registry
 // does not know, which must be registered again.
-func (c *Client) Renew(ctx context.Context, keys ...rollcall.Key) (unknown []rollcall.Key, err error) {
+func (c *Client) RenewMany(ctx context.Context, rs []rollcall.Renew) (unknown []rollcall.Key, err error) {
 	type lease struct {
-		Namespace string `json:"namespace,omitempty"`
-		Service   string `json:"service"`
-		ID        string `json:"id"`
+		Namespace string             `json:"namespace,omitempty"`
+		Service   string             `json:"service"`
+		ID        string             `json:"id"`
+		Load      *rollcall.Load     `json:"load,omitempty"`
+		Position  *rollcall.Position `json:"position,omitempty"`
 	}
 	body := struct {
 		Renew []lease `json:"renew"`
-	}{make([]lease, len(keys))}
-	for i, k := range keys {
-		body.Renew[i] = lease{k.Namespace, k.Service, k.ID}
+	}{make([]lease, len(rs))}
+	for i, r := range rs {
+		body.Renew[i] = lease{r.Key.Namespace, r.Key.Service, r.Key.ID, r.Load, r.Position}
 	}
 	var answer struct {
 		Unknown []lease `json:"unknown"`
@@ -179,18 +165,11 @@ func (c *Client) Instance(ctx context.Context, key rollcall.Key) (got rollcall.I
 	return got, err
 }
 
-// Where selects instances across services. An empty field selects all.
-type Where struct {
-	Namespace string
-	Node      string
-	Address   string
-}
-
-// Instances returns the instances that where selects, whatever their health.
+// Instances returns the instances that f selects, whatever their health.
 // The sequence ends with the first error.
-func (c *Client) Instances(ctx context.Context, where Where) iter.Seq2[rollcall.Instance, error] {
+func (c *Client) Instances(ctx context.Context, f rollcall.InstanceFilter) iter.Seq2[rollcall.Instance, error] {
 	q := url.Values{}
-	for name, value := range map[string]string{"namespace": where.Namespace, "node": where.Node, "address": where.Address} {
+	for name, value := range map[string]string{"namespace": f.Namespace, "node": f.Node, "address": f.Address} {
 		if value != "" {
 			q.Set(name, value)
 		}

@@ -114,7 +114,7 @@ func (k *kept) heard(ttl time.Duration) {
 // faulty reports whether an error blames what was sent, rather than who sent
 // it or when.
 func faulty(err error) bool {
-	return errors.Is(err, rollcall.ErrInvalid) || errors.Is(err, rollcall.ErrTooLarge)
+	return errors.Is(err, rollcall.ErrInvalid) || errors.Is(err, rollcall.ErrTooLarge) || errors.Is(err, rollcall.ErrUnsupported)
 }
 
 // empty reports whether a report says nothing.

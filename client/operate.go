@@ -8,45 +8,28 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
 )
 
-// History selects events. Empty fields select all.
-type History struct {
-	Namespace string
-	Service   string
-	ID        string
-	// Since and Until bound when it happened; zero is no bound.
-	Since time.Time
-	Until time.Time
-	// Page is how many events are asked for at a time; 0 leaves it to the
-	// server.
-	Page int
-}
-
 // Events returns what happened, newest first. The sequence ends with the first
 // error.
-func (c *Client) Events(ctx context.Context, h History) iter.Seq2[rollcall.Event, error] {
+func (c *Client) Events(ctx context.Context, f rollcall.EventFilter) iter.Seq2[rollcall.Event, error] {
 	q := url.Values{}
 	set := func(name, value string) {
 		if value != "" {
 			q.Set(name, value)
 		}
 	}
-	set("namespace", h.Namespace)
-	set("service", h.Service)
-	set("id", h.ID)
-	if !h.Since.IsZero() {
-		set("since", h.Since.UTC().Format(time.RFC3339Nano))
+	set("namespace", f.Namespace)
+	set("service", f.Service)
+	set("id", f.ID)
+	if !f.Since.IsZero() {
+		set("since", f.Since.UTC().Format(time.RFC3339Nano))
 	}
-	if !h.Until.IsZero() {
-		set("until", h.Until.UTC().Format(time.RFC3339Nano))
-	}
-	if h.Page > 0 {
-		set("limit", strconv.Itoa(h.Page))
+	if !f.Until.IsZero() {
+		set("until", f.Until.UTC().Format(time.RFC3339Nano))
 	}
 	type page struct {
 		Events []rollcall.Event `json:"events"`

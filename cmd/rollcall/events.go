@@ -26,20 +26,19 @@ in which it happened: the newest 100 events, or as many as --limit says. With
   rollcall events --since 2026-01-31T09:00:00Z --until 30m`,
 		Args: takes(0, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			h := client.History{Namespace: conn.namespace, Since: since.Time, Until: until.Time}
+			f := rollcall.EventFilter{Namespace: conn.namespace, Since: since.Time, Until: until.Time}
 			if len(args) > 0 {
-				h.Service = args[0]
+				f.Service = args[0]
 			}
 			if len(args) > 1 {
-				h.ID = args[1]
+				f.ID = args[1]
 			}
 			if limit < 0 {
 				return usagef("--limit %d is below 0", limit)
 			}
-			h.Page = min(limit, 1000)
 			return conn.with(func(c *client.Client) error {
 				var events []rollcall.Event
-				for ev, err := range c.Events(cmd.Context(), h) {
+				for ev, err := range c.Events(cmd.Context(), f) {
 					if err != nil {
 						return err
 					}

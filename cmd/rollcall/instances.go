@@ -9,7 +9,7 @@ import (
 
 func newInstances(e *env) *cobra.Command {
 	conn := connection{e: e}
-	var where client.Where
+	var where rollcall.InstanceFilter
 	cmd := &cobra.Command{
 		Use:   "instances [SERVICE]",
 		Short: "List all instances of a service, or of a node or address, with their health and why",
@@ -64,7 +64,7 @@ func (e *env) listService(cmd *cobra.Command, c *client.Client, q rollcall.Query
 	return t.flush()
 }
 
-func (e *env) listInstances(cmd *cobra.Command, c *client.Client, where client.Where) error {
+func (e *env) listInstances(cmd *cobra.Command, c *client.Client, where rollcall.InstanceFilter) error {
 	asJSON, _ := format(cmd)
 	var t *table
 	if !asJSON {
