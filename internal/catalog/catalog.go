@@ -87,7 +87,7 @@ func (c *Catalog) Apply(e rollcall.Entry) error {
 	}
 	c.next.log, c.next.revision = e.Log, e.Revision
 	for i := range e.Changes {
-		if err := c.change(&e.Changes[i], e.Revision); err != nil {
+		if err := c.change(&e.Changes[i]); err != nil {
 			return fmt.Errorf("entry %d: %w", e.Revision, err)
 		}
 	}
@@ -150,10 +150,7 @@ func (c *Catalog) view(key rollcall.ServiceKey) *View {
 	return v
 }
 
-func (c *Catalog) change(ch *rollcall.Change, at rollcall.Revision) error {
-	if ch.Revision == 0 {
-		ch.Revision = at
-	}
+func (c *Catalog) change(ch *rollcall.Change) error {
 	switch b := ch.Body.(type) {
 	case rollcall.InstancePut:
 		c.put(ch, b)
@@ -270,7 +267,7 @@ func (c *Catalog) health(ch *rollcall.Change, b rollcall.HealthPut) {
 		if old == nil {
 			continue
 		}
-		n := old.withFinding(f)
+		n := old.withFinding(f, c.reset)
 		if n == old {
 			continue
 		}

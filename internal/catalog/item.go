@@ -136,8 +136,9 @@ func (i *Item) with(findings []rollcall.Finding, o *rollcall.Override, at int64)
 }
 
 // withFinding returns i after one source has spoken, i itself if that is
-// nothing new.
-func (i *Item) withFinding(f rollcall.Finding) *Item {
+// nothing new. Restored says that f is not news but part of a state, to be taken
+// as it is.
+func (i *Item) withFinding(f rollcall.Finding, restored bool) *Item {
 	var old evidence
 	if i.evidence != nil {
 		old = *i.evidence
@@ -145,7 +146,7 @@ func (i *Item) withFinding(f rollcall.Finding) *Item {
 	n, found := old.find(f.Slot)
 	_, isCheck := f.Slot.Check()
 	switch {
-	case found && old.findings[n].Status == f.Status && old.findings[n].Reason == f.Reason:
+	case found && !restored && old.findings[n].Status == f.Status && old.findings[n].Reason == f.Reason:
 		return i
 	case !found && f.Status == rollcall.Healthy:
 		return i // as is a check that the instance does not have (any more)
@@ -159,7 +160,7 @@ func (i *Item) withFinding(f rollcall.Finding) *Item {
 	case f.Status == rollcall.Healthy && !isCheck:
 		fs = slices.Delete(fs, n, n+1)
 	default:
-		if fs[n].Status == f.Status {
+		if fs[n].Status == f.Status && !restored {
 			f.Since = fs[n].Since
 		}
 		fs[n] = f

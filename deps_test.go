@@ -1,0 +1,201 @@
+package rollcall_test
+
+import (
+	"bufio"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/rollcall-registry/rollcall"
+
+// mayImport says which packages of this module each one may import, apart from
+// tests. A path with /... stands for the packages below it. This is the
+// architecture; see ARCHITECTURE.md.
+var mayImport = map[string][]string{
+	".":      {},
+	"client": {"."},
+
+	"internal/record":  {"."},
+	"internal/auth":    {"."},
+	"internal/catalog": {".", "internal/record"},
+	"internal/watch":   {".", "internal/catalog"},
+	"internal/history": {"."},
+	"internal/lease":   {"."},
+	"internal/load":    {"."},
+	"internal/resolve": {".", "internal/catalog", "internal/record"},
+
+	"internal/store":           {"."},
+	"internal/store/local":     {".", "internal/record", "internal/store"},
+	"internal/store/memory":    {".", "internal/store"},
+	"internal/store/storetest": {".", "internal/record", "internal/store"},
+
+	"internal/registry": {
+		".", "internal/auth", "internal/catalog", "internal/history", "internal/lease", "internal/load",
+		"internal/record", "internal/resolve", "internal/watch",
+	},
+
+	"internal/httpapi": {".", "internal/auth", "internal/catalog", "internal/resolve", "internal/watch"},
+
+	"internal/server":       {".", "internal/..."},
+	"internal/rollcalltest": {"internal/server"},
+	"cmd/rollcall":          {".", "client", "internal/server"},
+}
+
+// tests may import, beside what their package may, what they drive it with.
+var testsMayImport = []string{".", "client", "internal/record", "internal/registry", "internal/store/...", "internal/server", "internal/rollcalltest"}
+
+type goFile struct {
+	path, dir string
+	test      bool
+	lines     int
+	generated bool
+	imports   []string
+	doc       string
+}
+
+func goFiles(t *testing.T) (files []goFile) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if p != "." && (d.Name()[0] == '.' || d.Name() == "testdata") {
+				return filepath.SkipDir
+			}
+			if _, err := os.Stat(filepath.Join(p, "go.mod")); err == nil && p != "." {
+				return filepath.SkipDir // a module of its own
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		src, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), p, src, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		f := goFile{path: filepath.ToSlash(p), dir: path.Dir(filepath.ToSlash(p)), test: strings.HasSuffix(p, "_test.go")}
+		f.doc = parsed.Doc.Text()
+		for s := bufio.NewScanner(strings.NewReader(string(src))); s.Scan(); f.lines++ {
+			f.generated = f.generated || strings.HasPrefix(s.Text(), "// Code generated ")
+		}
+		for _, i := range parsed.Imports {
+			name, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			if name == module {
+				f.imports = append(f.imports, ".")
+			} else if name, ok := strings.CutPrefix(name, module+"/"); ok {
+				f.imports = append(f.imports, name)
+			} else if strings.Contains(strings.Split(name, "/")[0], ".") && f.dir == "." && !f.test {
+				t.Errorf("%s imports %s: the root package depends on the standard library alone", p, name)
+			}
+		}
+		files = append(files, f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func allowed(table []string, name string) bool {
+	return slices.ContainsFunc(table, func(a string) bool {
+		prefix, below := strings.CutSuffix(a, "/...")
+		return a == name || below && strings.HasPrefix(name, prefix+"/")
+	})
+}
+
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range goFiles(t) {
+		if strings.HasPrefix(f.dir, "test/") {
+			continue // black-box tests
+		}
+		table, ok := mayImport[f.dir]
+		if !ok {
+			t.Errorf("%s: package %s is not in the import table; say there what it may import", f.path, f.dir)
+		}
+		seen[f.dir] = true
+		for _, name := range f.imports {
+			if allowed(table, name) || f.test && (allowed(testsMayImport, name) || name == f.dir) {
+				continue
+			}
+			t.Errorf("%s imports %s: not in the import table", f.path, name)
+		}
+	}
+	for dir := range mayImport {
+		if !seen[dir] {
+			t.Errorf("package %s stands in the import table and does not exist", dir)
+		}
+	}
+}
+
+func TestBudgets(t *testing.T) {
+	const wanted, hard, perPackage = 600, 800, 2500
+	lines := map[string]int{}
+	for _, f := range goFiles(t) {
+		if f.generated {
+			continue
+		}
+		switch {
+		case f.lines > hard:
+			t.Errorf("%s has %d lines; %d are the limit", f.path, f.lines, hard)
+		case f.lines > wanted:
+			t.Logf("%s has %d lines; %d are wanted", f.path, f.lines, wanted)
+		}
+		if !f.test {
+			lines[f.dir] += f.lines
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(lines)) {
+		if lines[dir] > perPackage {
+			t.Errorf("package %s has %d lines without tests; %d are the limit", dir, lines[dir], perPackage)
+		}
+	}
+}
+
+func TestPackageDocs(t *testing.T) {
+	docs := map[string][]string{}
+	for _, f := range goFiles(t) {
+		if f.test || strings.HasPrefix(f.dir, "test/") {
+			continue
+		}
+		if _, ok := docs[f.dir]; !ok {
+			docs[f.dir] = nil
+		}
+		if f.doc != "" {
+			docs[f.dir] = append(docs[f.dir], f.path)
+		}
+	}
+	for dir, files := range docs {
+		if len(files) != 1 {
+			t.Errorf("package %s has its documentation in %d files %v; it belongs into one", dir, len(files), files)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, f := range goFiles(t) {
+		switch path.Base(f.dir) {
+		case "util", "utils", "common", "helpers", "misc", "types", "models":
+			t.Errorf("%s: a package is named after what it provides, not %q", f.path, path.Base(f.dir))
+		}
+	}
+}

@@ -1,0 +1,445 @@
+package catalog
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/record"
+)
+
+var seed = flag.Uint64("seed", 0, "seed of the model test; 0 draws one")
+
+// dump writes all that readers can see of a snapshot.
+func dump(s *Snapshot) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %d: %d services, %d instances\n", s.Log(), s.Revision(), s.Services(), s.Instances())
+	for v := range s.Views(rollcall.ServiceKey{}) {
+		fmt.Fprintf(&b, "%v %q at %d, %d routable, settings %v, orphans %d\n", v.Key(), v.Name(), v.Revision(), v.Routable(), v.settings != nil, len(v.orphans))
+		for i := range v.All() {
+			inst := i.Instance()
+			b.Write(inst.AppendJSON(nil))
+			if o := i.Override(); o != nil {
+				fmt.Fprintf(&b, " override %v", *o)
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+// model is a catalog as one would write it without a thought for speed.
+type model struct {
+	instances map[rollcall.Key]*modelInstance
+	known     map[rollcall.ServiceKey]rollcall.Revision
+	overrides map[rollcall.Key]*rollcall.Override
+}
+
+type modelInstance struct {
+	record                rollcall.Record
+	revision, incarnation rollcall.Revision
+	findings              map[rollcall.Slot]rollcall.Finding
+}
+
+func (m *model) apply(c rollcall.Change) {
+	switch b := c.Body.(type) {
+	case rollcall.InstancePut:
+		old := m.instances[b.Key]
+		n := &modelInstance{b.Record, c.Revision, b.Incarnation, map[rollcall.Slot]rollcall.Finding{}}
+		if n.incarnation == 0 {
+			n.incarnation = c.Revision
+		}
+		for _, check := range record.Checks(b.Record) {
+			slot := rollcall.CheckSlot(check.Name)
+			n.findings[slot] = rollcall.Finding{Slot: slot, Status: rollcall.Starting, Reason: "no result yet"}
+			if old != nil && slices.Contains(record.Checks(old.record), check) {
+				n.findings[slot] = old.findings[slot]
+			}
+		}
+		if old != nil && old.incarnation == n.incarnation {
+			for slot, f := range old.findings {
+				if _, isCheck := slot.Check(); !isCheck {
+					n.findings[slot] = f
+				}
+			}
+		}
+		m.instances[b.Key] = n
+		m.known[b.Key.ServiceKey] = c.Revision
+	case rollcall.InstanceRemove:
+		if m.instances[b.Key] != nil {
+			delete(m.instances, b.Key)
+			m.known[b.Key.ServiceKey] = c.Revision
+		}
+	case rollcall.HealthPut:
+		for _, id := range b.IDs {
+			i := m.instances[rollcall.Key{ServiceKey: b.Service, ID: id}]
+			if i == nil {
+				continue
+			}
+			old, found := i.findings[b.Slot]
+			_, isCheck := b.Slot.Check()
+			if isCheck && !found || !isCheck && !found && b.Status == rollcall.Healthy || found && old.Status == b.Status && old.Reason == b.Reason {
+				continue
+			}
+			m.known[b.Service] = c.Revision
+			if b.Status == rollcall.Healthy && !isCheck {
+				delete(i.findings, b.Slot)
+				continue
+			}
+			i.findings[b.Slot] = rollcall.Finding{Slot: b.Slot, Status: b.Status, Reason: b.Reason}
+		}
+	case rollcall.OverridePut:
+		m.known[b.Key.ServiceKey] = c.Revision
+		m.overrides[b.Key] = b.Override
+	case rollcall.SettingsPut:
+		m.known[b.Service] = c.Revision
+	}
+}
+
+func (m *model) compare(t *testing.T, s *Snapshot) {
+	t.Helper()
+	if s.Instances() != len(m.instances) || s.Services() != len(m.known) {
+		t.Fatalf("%d instances of %d services, want %d of %d", s.Instances(), s.Services(), len(m.instances), len(m.known))
+	}
+	for key, rev := range m.known {
+		v := s.View(key)
+		if v == nil || v.Revision() != rev {
+			t.Fatalf("view %v: %+v, want revision %d", key, v, rev)
+		}
+		routable, n := 0, 0
+		for k, want := range m.instances {
+			if k.ServiceKey != key {
+				continue
+			}
+			n++
+			i := v.Get(k.ID)
+			if i == nil {
+				t.Fatalf("%v is missing", k)
+			}
+			findings := slices.Collect(maps.Values(want.findings))
+			slices.SortFunc(findings, func(a, b rollcall.Finding) int { return strings.Compare(string(a.Slot), string(b.Slot)) })
+			status, reason := rollcall.Judge(findings, m.overrides[k])
+			if status.Routable() {
+				routable++
+			}
+			got := fmt.Sprint(i.Record() == want.record, i.Revision(), i.Incarnation(), i.Status(), i.Reason())
+			if want := fmt.Sprint(true, want.revision, want.incarnation, status, reason); got != want {
+				t.Fatalf("%v: %s, want %s", k, got, want)
+			}
+		}
+		if v.Len() != n || v.Routable() != routable {
+			t.Fatalf("view %v: %d instances, %d routable, want %d, %d", key, v.Len(), v.Routable(), n, routable)
+		}
+	}
+}
+
+// generator makes changes that a registry could have asked for.
+type generator struct {
+	rng *rand.Rand
+	now time.Time
+}
+
+func (g *generator) pick(ss ...string) string { return ss[g.rng.IntN(len(ss))] }
+
+func (g *generator) key() rollcall.Key {
+	return rollcall.NewKey("", fmt.Sprintf("s%d", g.rng.IntN(12)), fmt.Sprintf("i%d", g.rng.IntN(30)))
+}
+
+func (g *generator) change(m *model) rollcall.Change {
+	g.now = g.now.Add(time.Duration(g.rng.IntN(int(time.Minute))))
+	c := rollcall.Change{At: g.now, By: "test"}
+	key := g.key()
+	switch n := g.rng.IntN(20); {
+	case n < 9:
+		i := rollcall.Instance{
+			Service: strings.ToUpper(key.Service), ID: key.ID, Version: g.pick("1", "2", "3"),
+			Address: g.pick("10.0.0.1", "10.0.0.2"),
+		}
+		for _, name := range []string{"a", "b"} {
+			if g.rng.IntN(3) == 0 {
+				i.Checks = append(i.Checks, rollcall.Check{Name: name, Type: rollcall.CheckTTL, TTL: rollcall.Duration(time.Duration(1+g.rng.IntN(2)) * time.Second)})
+			}
+		}
+		i.Normalize()
+		put := rollcall.InstancePut{Key: key, Record: record.Pack(&i)}
+		if old := m.instances[key]; old != nil && g.rng.IntN(2) == 0 {
+			put.Incarnation, put.RegisteredAt = old.incarnation, g.now.Add(-time.Hour)
+		}
+		c.Body = put
+	case n < 12:
+		c.Body = rollcall.InstanceRemove{Key: key}
+	case n < 17:
+		put := rollcall.HealthPut{
+			Service: key.ServiceKey, Reason: g.pick("", "no renewal", "full"),
+			Slot:   rollcall.Slot(g.pick("lease", "status", "drain", "check/a", "check/b")),
+			Status: rollcall.Statuses()[g.rng.IntN(6)],
+		}
+		if put.Slot == rollcall.SlotLease {
+			put.Status = []rollcall.Status{rollcall.Healthy, rollcall.Unhealthy}[g.rng.IntN(2)]
+		}
+		for range 1 + g.rng.IntN(10) {
+			put.IDs = append(put.IDs, g.key().ID)
+		}
+		slices.Sort(put.IDs)
+		put.IDs = slices.Compact(put.IDs)
+		c.Body = put
+	case n < 19:
+		put := rollcall.OverridePut{Key: key}
+		if g.rng.IntN(2) == 0 {
+			put.Override = &rollcall.Override{Status: rollcall.Unhealthy, Reason: "by hand", By: "op", Since: g.now}
+		}
+		c.Body = put
+	default:
+		c.Body = rollcall.SettingsPut{Service: key.ServiceKey, Settings: &rollcall.Settings{Panic: new(0.5)}}
+	}
+	return c
+}
+
+// TestModel applies random changes to a catalog and to a naive model and
+// compares them at every revision, compares what events tell with what changed,
+// restores the state now and then, and looks whether snapshots that were kept
+// are as they were.
+func TestModel(t *testing.T) {
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	t.Logf("-seed %d", *seed)
+	g := &generator{rand.New(rand.NewPCG(*seed, 0)), time.Unix(1_700_000_000, 0).UTC()}
+	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}}
+	const id = rollcall.LogID("0123456789abcdef")
+	c := New()
+	apply := func(c *Catalog, e rollcall.Entry) {
+		t.Helper()
+		if err := c.Apply(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(c, rollcall.Entry{Log: id, Reset: true})
+	c.Publish()
+
+	seen := map[rollcall.Key]*Item{} // as the events tell
+	type kept struct {
+		s    *Snapshot
+		dump string
+	}
+	var snapshots []kept
+	for rev := rollcall.Revision(1); rev <= 3000; rev++ {
+		e := rollcall.Entry{Log: id, Revision: rev}
+		for range 1 + g.rng.IntN(4) {
+			ch := g.change(m)
+			ch.Revision = rev
+			m.apply(ch)
+			e.Changes = append(e.Changes, ch)
+		}
+		apply(c, e)
+		if g.rng.IntN(3) == 0 {
+			continue // published together with the next
+		}
+		s, events := c.Publish()
+		if s.Revision() != rev || c.Snapshot() != s {
+			t.Fatalf("published revision %d, want %d", s.Revision(), rev)
+		}
+		m.compare(t, s)
+		for _, e := range events {
+			key := rollcall.Key{ServiceKey: e.Service, ID: e.ID}
+			if e.ID == "" {
+				continue
+			}
+			if seen[key] != e.Before {
+				t.Fatalf("event %+v does not go on from %+v", e, seen[key])
+			}
+			seen[key] = e.After
+		}
+		for key, i := range seen {
+			if s.Item(key) != i {
+				t.Fatalf("%v: the events end with %+v, the snapshot has %+v", key, i, s.Item(key))
+			}
+		}
+		switch g.rng.IntN(50) {
+		case 0:
+			snapshots = append(snapshots, kept{s, dump(s)})
+		case 1:
+			// What comes out of a snapshot as a state gives the same snapshot, in
+			// pages of any size, on top of anything.
+			d := New()
+			if g.rng.IntN(2) == 0 && len(snapshots) > 0 {
+				for page := range slices.Chunk(slices.Collect(snapshots[0].s.State()), 7) {
+					apply(d, rollcall.Entry{Log: "fedcba9876543210", Revision: 5, Changes: page, Reset: true, More: true})
+				}
+				apply(d, rollcall.Entry{Log: "fedcba9876543210", Revision: 5, Reset: true})
+				d.Publish()
+			}
+			before := d.Snapshot()
+			for page := range slices.Chunk(slices.Collect(s.State()), 1+g.rng.IntN(50)) {
+				apply(d, rollcall.Entry{Log: id, Revision: rev, Changes: page, Reset: true, More: true})
+				if d.Publish(); d.Snapshot() != before {
+					t.Fatal("half a reset shows")
+				}
+			}
+			apply(d, rollcall.Entry{Log: id, Revision: rev, Reset: true})
+			got, _ := d.Publish()
+			if diff := cmp.Diff(dump(s), dump(got)); diff != "" {
+				t.Fatalf("state at %d restored differs:\n%s", rev, diff)
+			}
+		}
+	}
+	for _, k := range snapshots {
+		if diff := cmp.Diff(k.dump, dump(k.s)); diff != "" {
+			t.Errorf("snapshot %d changed after it was published:\n%s", k.s.Revision(), diff)
+		}
+	}
+	if len(snapshots) == 0 {
+		t.Error("no snapshot was kept")
+	}
+}
+
+func TestForget(t *testing.T) {
+	c := New()
+	at := time.Unix(1_700_000_000, 0).UTC()
+	i := rollcall.Instance{Service: "s", ID: "i"}
+	i.Normalize()
+	put := func(rev rollcall.Revision, body rollcall.Body) {
+		t.Helper()
+		err := c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{At: at, Revision: rev, Body: body}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Apply(rollcall.Entry{Reset: true}); err != nil {
+		t.Fatal(err)
+	}
+	put(1, rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)})
+	put(2, rollcall.InstancePut{Key: rollcall.NewKey("", "other", "i"), Record: record.Pack(&i)})
+	put(3, rollcall.InstanceRemove{Key: i.Key()})
+	c.Publish()
+	c.Forget(at, 10)
+	if s, _ := c.Publish(); s.View(i.Key().ServiceKey) == nil {
+		t.Error("forgotten too early")
+	}
+	c.Forget(at.Add(time.Second), 10)
+	s, events := c.Publish()
+	if s.View(i.Key().ServiceKey) != nil || s.Services() != 1 || len(events) != 0 {
+		t.Errorf("%d services with %d events, want the empty one gone silently", s.Services(), len(events))
+	}
+	put(4, rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)})
+	if s, _ := c.Publish(); s.Services() != 2 || s.Item(i.Key()) == nil {
+		t.Error("a forgotten service does not come back")
+	}
+}
+
+func TestMemoIsBounded(t *testing.T) {
+	b := &Memos{limit: 1000}
+	views := make([]*View, 20)
+	for i := range views {
+		views[i] = &View{budget: b}
+	}
+	builds := 0
+	get := func(v *View) { v.Memo("k", func() []byte { builds++; return make([]byte, 72) }) }
+	for range 3 {
+		for _, v := range views {
+			get(v)
+			get(views[0]) // in use all the time, so it stays
+		}
+	}
+	if b.bytes > b.limit {
+		t.Errorf("%d bytes are kept, %d are allowed", b.bytes, b.limit)
+	}
+	if n := builds; n != 1+3*19 {
+		t.Errorf("%d builds: what is in use must stay, what is not must go", n)
+	}
+}
+
+func TestLookupDoesNotAllocate(t *testing.T) {
+	c := filled(t, 1000, 3)
+	key := rollcall.NewServiceKey("", "service-500")
+	if n := testing.AllocsPerRun(100, func() {
+		if c.Snapshot().View(key) == nil {
+			t.Fatal("missing")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a look-up, want none", n)
+	}
+}
+
+// filled returns a catalog with services of so many instances each.
+func filled(t testing.TB, services, instances int) *Catalog {
+	t.Helper()
+	c := New()
+	if err := c.Apply(rollcall.Entry{Reset: true}); err != nil {
+		t.Fatal(err)
+	}
+	rev := rollcall.Revision(0)
+	for s := range services {
+		for n := range instances {
+			i := rollcall.Instance{Service: fmt.Sprintf("service-%d", s), ID: fmt.Sprintf("i-%d", n), Address: "10.0.0.1"}
+			i.Normalize()
+			rev++
+			err := c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{
+				At: time.Unix(1, 0), Revision: rev, Body: rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)},
+			}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.Publish()
+	return c
+}
+
+func BenchmarkLookup(b *testing.B) {
+	for _, n := range []int{1000, 100_000} {
+		c := filled(b, n, 1)
+		keys := make([]rollcall.ServiceKey, 1024)
+		bare := map[rollcall.ServiceKey]*View{}
+		rng := rand.New(rand.NewPCG(1, 2))
+		for i := range keys {
+			keys[i] = rollcall.NewServiceKey("", fmt.Sprintf("service-%d", rng.IntN(n)))
+		}
+		for v := range c.Snapshot().Views(rollcall.ServiceKey{}) {
+			bare[v.Key()] = v
+		}
+		b.Run(fmt.Sprintf("catalog/services=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if c.Snapshot().View(keys[i%1024]) == nil {
+					b.Fatal("missing")
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("map/services=%d", n), func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				if bare[keys[i%1024]] == nil {
+					b.Fatal("missing")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkApply(b *testing.B) {
+	for _, instances := range []int{1, 100, 20_000} {
+		b.Run(fmt.Sprintf("instances=%d", instances), func(b *testing.B) {
+			c := filled(b, 100, instances)
+			rev := c.Snapshot().Revision()
+			i := rollcall.Instance{Service: "service-50", ID: "i-0", Address: "10.0.0.1"}
+			i.Normalize()
+			rec := record.Pack(&i)
+			b.ReportAllocs()
+			for b.Loop() {
+				rev++
+				c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{
+					At: time.Unix(1, 0), Revision: rev, Body: rollcall.InstancePut{Key: i.Key(), Record: rec},
+				}}})
+				c.Publish()
+			}
+		})
+	}
+}

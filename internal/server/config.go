@@ -1,0 +1,62 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// Config is what a server is told. The zero value, with a DataDir, is a server
+// on a free port of the loopback interface.
+type Config struct {
+	// DataDir is where the log is kept; it is made if it does not exist.
+	DataDir string
+	// HTTP is the address to listen on, "host:port"; port 0 is a free one.
+	// Empty is 127.0.0.1:0.
+	HTTP string
+	// Insecure allows addresses that other machines can reach, though there
+	// are no credentials yet to tell who does.
+	Insecure bool
+	// Pprof serves profiles under /debug/pprof/.
+	Pprof bool
+	// Static are services that stand in the configuration: they are registered
+	// with lease mode none, and removed once they no longer stand there.
+	Static []rollcall.Instance
+	// Logger hears what an operator should know; nil is nobody.
+	Logger *slog.Logger
+	// Version is shown in the status.
+	Version string
+}
+
+// check fills in defaults and refuses what would be unsafe or cannot work.
+func (c *Config) check() error {
+	if c.HTTP == "" {
+		c.HTTP = "127.0.0.1:0"
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.DataDir == "" {
+		return fmt.Errorf("no data directory: say where with --data-dir")
+	}
+	host, _, err := net.SplitHostPort(c.HTTP)
+	if err != nil {
+		return fmt.Errorf("--http %s: %w; write it as host:port", c.HTTP, err)
+	}
+	if !c.Insecure && !loopback(host) {
+		return fmt.Errorf("--http %s can be reached from other machines, and anybody there could change the registry: "+
+			"listen on 127.0.0.1, or accept that with --insecure", c.HTTP)
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

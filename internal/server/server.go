@@ -1,0 +1,135 @@
+// Package server puts a Rollcall server together: it opens the log, runs the
+// registry on it, and serves the doors. It holds no logic of its own.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/rollcall-registry/rollcall/internal/httpapi"
+	"github.com/rollcall-registry/rollcall/internal/registry"
+	"github.com/rollcall-registry/rollcall/internal/store/local"
+)
+
+// stopWithin is how long requests under way may take when the server stops.
+const stopWithin = 10 * time.Second
+
+// Server is a running registry with its doors.
+type Server struct {
+	config   Config
+	log      *local.Log
+	registry *registry.Registry
+	listener net.Listener
+	http     *http.Server
+}
+
+// New opens the log and the listener. What it returns must be run, or closed.
+func New(c Config) (s *Server, err error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s = &Server{config: c}
+
+	// The port first: that it is taken is the most likely mistake, and finding
+	// out costs nothing.
+	if s.listener, err = net.Listen("tcp", c.HTTP); err != nil {
+		return nil, fmt.Errorf("%w; choose another address with --http", err)
+	}
+	// Then the log, which takes as long as there is to read.
+	if s.log, err = local.Open(c.DataDir, local.Options{Logger: c.Logger, Registerer: metrics}); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
+	}
+	s.registry = registry.New(registry.Options{
+		Log: s.log, Logger: c.Logger, Metrics: metrics, Version: c.Version, Store: "local",
+	})
+	s.http = httpapi.HTTPServer(httpapi.New(s.registry, httpapi.Options{
+		Logger:     c.Logger,
+		Registerer: metrics,
+		Metrics:    promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		Pprof:      profiles(c.Pprof),
+	}))
+	return s, nil
+}
+
+// Addr returns the address that HTTP listens on.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Run serves until ctx ends, then stops in the reverse order: streams are told
+// to go elsewhere, requests under way are finished, soft state that belongs into
+// the log is written, and the log is closed. ready is called once everything is
+// served.
+func (s *Server) Run(ctx context.Context, ready func()) error {
+	defer s.log.Close()
+	core, stopCore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCore()
+	var g errgroup.Group
+	g.Go(func() error {
+		defer stopCore()
+		return s.registry.Run(core)
+	})
+	err := s.serve(ctx, core, ready)
+	stopCore()
+	return errors.Join(err, g.Wait())
+}
+
+// serve runs the doors while the core runs.
+func (s *Server) serve(ctx, core context.Context, ready func()) error {
+	// The state first, then whoever asks for it.
+	if err := s.registry.WaitSynced(core); err != nil {
+		return errors.Join(err, s.listener.Close())
+	}
+	if err := s.registerStatic(core); err != nil {
+		return errors.Join(err, s.listener.Close())
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		if err := s.http.Serve(s.listener); err != http.ErrServerClosed {
+			return fmt.Errorf("http: %w", err)
+		}
+		return nil
+	})
+	ready()
+	select {
+	case <-ctx.Done():
+	case <-core.Done():
+	}
+	s.registry.EndStreams()
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	if err := s.http.Shutdown(within); err != nil {
+		s.config.Logger.Warn("requests were cut off", "err", err)
+		s.http.Close()
+	}
+	return g.Wait()
+}
+
+// Close frees what New took, if Run was not called.
+func (s *Server) Close() error {
+	return errors.Join(s.listener.Close(), s.log.Close())
+}
+
+// profiles serves net/http/pprof without its registrations on the default mux.
+func profiles(on bool) http.Handler {
+	if !on {
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}

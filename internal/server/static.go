@@ -1,0 +1,51 @@
+package server
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/auth"
+)
+
+// origin is the door of instances that stand in the configuration.
+const origin = "config"
+
+// registerStatic brings the registry in line with the instances of the
+// configuration: what stands there is registered, what no longer does goes.
+func (s *Server) registerStatic(ctx context.Context) error {
+	ctx = auth.With(ctx, auth.Principal{Name: "config", Door: origin})
+	wanted := make(map[rollcall.Key]bool, len(s.config.Static))
+	for _, i := range s.config.Static {
+		if i.Lease == (rollcall.Lease{}) {
+			i.Lease.Mode = rollcall.LeaseNone
+		}
+		if i.Lease.Mode != rollcall.LeaseNone {
+			return fmt.Errorf("services: %s/%s: an instance in the configuration is nobody's to renew; leave lease out", i.Service, i.ID)
+		}
+		if i.ID == "" {
+			return fmt.Errorf("services: %s: id is required, so that it is the same instance after a restart", i.Service)
+		}
+		got, _, err := s.registry.Register(ctx, i, 0)
+		if err != nil {
+			return fmt.Errorf("services: %s/%s: %w", i.Service, i.ID, err)
+		}
+		wanted[got.Key()] = true
+	}
+	for after := ""; ; {
+		page, next, err := s.registry.Instances(ctx, rollcall.InstanceFilter{}, after, 1000)
+		if err != nil {
+			return err
+		}
+		for _, i := range page {
+			if i.Origin == origin && !wanted[i.Key()] {
+				if err := s.registry.Deregister(ctx, i.Key(), 0); err != nil {
+					return err
+				}
+			}
+		}
+		if after = next; next == "" {
+			return nil
+		}
+	}
+}
