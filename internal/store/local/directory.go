@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -194,7 +195,7 @@ func segmentName(n wal.NumWAL) string { return fmt.Sprintf("%06d.log", uint64(n)
 type listing struct {
 	newest      checkpoint // zero if there is none
 	checkpoints []checkpoint
-	segments    wal.Logs
+	segments    []wal.NumWAL // in order
 	temporary   []string
 }
 
@@ -210,10 +211,13 @@ func (d directory) list() (l listing, err error) {
 				l.newest = c
 			}
 		}
+		if num, _, ok := wal.ParseLogFilename(name); ok && segmentName(num) == name {
+			l.segments = append(l.segments, num)
+		}
 		if strings.HasSuffix(name, tmpSuffix) {
 			l.temporary = append(l.temporary, name)
 		}
 	}
-	l.segments, err = wal.Scan(wal.Dir{FS: d.fs, Dirname: d.path})
-	return l, err
+	slices.Sort(l.segments)
+	return l, nil
 }

@@ -126,16 +126,8 @@ func (f *follower) readReset(c checkpoint) error {
 // readEntries yields a segment's entries up to revision last. What follows that
 // may just be being written.
 func (f *follower) readEntries(num wal.NumWAL, last rollcall.Revision) error {
-	logs, err := wal.Scan(wal.Dir{FS: f.dir.fs, Dirname: f.dir.path})
-	if err != nil {
-		return fmt.Errorf("list %s: %w", f.dir.path, err)
-	}
-	s, ok := logs.Get(num)
-	if !ok {
-		return errTrimmed
-	}
 	done := false
-	_, err = readSegment(f.dir, s, func(e rollcall.Entry, _ rollcall.Fence) error {
+	_, err := readSegment(f.dir, num, func(e rollcall.Entry, _ rollcall.Fence) error {
 		if e.Revision <= f.at {
 			return nil
 		}

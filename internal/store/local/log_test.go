@@ -1,10 +1,13 @@
 package local
 
 import (
+	"context"
 	"testing"
 
 	"github.com/rollcall-registry/rollcall/internal/store/storetest"
 )
+
+var background = context.Background()
 
 // open opens a log that is closed when the test ends.
 func open(t testing.TB, dir string, o Options) *Log {

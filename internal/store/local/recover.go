@@ -38,15 +38,15 @@ func recoverFiles(d directory, id identity, files listing) (*recovered, error) {
 		r.head.Revision, r.head.Fence = h.Revision, h.Fence
 	}
 	last := rollcall.Revision(0) // of the entries read; 0 before the first
-	for _, l := range files.segments {
-		r.next = max(r.next, l.Num+1)
-		if l.Num < files.newest.segment {
+	for _, num := range files.segments {
+		r.next = max(r.next, num+1)
+		if num < files.newest.segment {
 			continue
 		}
-		s := segment{num: l.Num}
-		x, err := readSegment(d, l, func(e rollcall.Entry, fence rollcall.Fence) error {
+		s := segment{num: num}
+		x, err := readSegment(d, num, func(e rollcall.Entry, fence rollcall.Fence) error {
 			if e.Revision > r.head.Revision+1 || last != 0 && e.Revision != last+1 {
-				return damaged(d.file(segmentName(l.Num)), 0, "entry %d where %d should be",
+				return damaged(d.file(segmentName(num)), 0, "entry %d where %d should be",
 					e.Revision, max(last, r.head.Revision)+1)
 			}
 			if last = e.Revision; s.first == 0 {
@@ -152,8 +152,8 @@ func (l *Log) removeStale(files listing, empty []wal.NumWAL) {
 		}
 	}
 	for _, s := range files.segments {
-		if s.Num < files.newest.segment {
-			names = append(names, segmentName(s.Num))
+		if s < files.newest.segment {
+			names = append(names, segmentName(s))
 		}
 	}
 	for _, num := range empty {

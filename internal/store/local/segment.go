@@ -1,15 +1,10 @@
 package local
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 
-	walrecord "github.com/cockroachdb/pebble/v2/record"
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/wal"
 
 	"github.com/rollcall-registry/rollcall"
@@ -111,25 +106,25 @@ type extent struct {
 // readSegment calls each with every entry of a segment. A torn end, which no
 // writer was told is on disk, is passed over; damage is an error. Errors of each
 // are returned as they are.
-func readSegment(d directory, l wal.LogicalLog, each func(rollcall.Entry, rollcall.Fence) error) (x extent, err error) {
-	path := d.file(segmentName(l.Num))
-	r := l.OpenForRead()
-	defer r.Close()
+func readSegment(d directory, num wal.NumWAL, each func(rollcall.Entry, rollcall.Fence) error) (x extent, err error) {
+	path := d.file(segmentName(num))
+	f, err := d.fs.Open(path)
+	if err != nil {
+		return x, fmt.Errorf("read segment: %w", err)
+	}
+	defer f.Close()
+	r := chunkReader{r: f, num: uint32(num)}
 	for {
-		rec, off, err := r.NextRecord()
-		x.end = off.Physical
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF), errors.Is(err, walrecord.ErrUnexpectedEOF):
-			x.torn = !errors.Is(err, io.EOF)
-			return x, checkEnd(d.fs, path, l.Num, x.end)
-		case errors.Is(err, walrecord.ErrInvalidChunk), errors.Is(err, walrecord.ErrZeroedChunk):
-			return x, damaged(path, x.end, "%w", err)
-		default:
-			return x, fmt.Errorf("read %s at byte %d: %w", path, off.Physical, err)
+		b, err := r.next()
+		if err != nil {
+			return x, fmt.Errorf("read %s: %w", path, err)
+		}
+		if b == nil {
+			x.torn = r.torn
+			return x, checkEnd(f, path, uint32(num), x.end)
 		}
 		var eachErr error
-		x.closed, err = parseGroup(rec.(*bytes.Buffer).String(), func(e rollcall.Entry, f rollcall.Fence) error {
+		x.closed, err = parseGroup(string(b), func(e rollcall.Entry, f rollcall.Fence) error {
 			eachErr = each(e, f)
 			return eachErr
 		})
@@ -139,6 +134,7 @@ func readSegment(d directory, l wal.LogicalLog, each func(rollcall.Entry, rollca
 		if err != nil {
 			return x, damaged(path, x.end, "%w", err)
 		}
+		x.end = r.offset
 	}
 }
 
@@ -147,70 +143,4 @@ func damaged(path string, at int64, format string, args ...any) error {
 	return fmt.Errorf("%w: %s at byte %d: %w. Acknowledged changes are lost, so nothing was touched: "+
 		"restore a backup into an empty directory, or look at this one first",
 		record.ErrDamaged, path, at, fmt.Errorf(format, args...))
-}
-
-// What is known of Pebble's chunks (package record there): segments are divided
-// into blocks, which chunks do not cross; a chunk is
-//
-//	CRC (4 bytes) | length of payload (2) | type (1) | segment (4) | synced offset (8) | payload
-//
-// with the checksum over type to payload, rotated and offset as in LevelDB.
-const (
-	blockSize        = 32 << 10
-	chunkHeader      = 19
-	chunkFull        = 9
-	chunkFirst       = 10
-	leveldbDelta     = 0xa282ead8
-	leveldbRotateBy  = 15
-	chunkChecksummed = 6 // where the checksummed part begins
-)
-
-// checkEnd looks behind the place where the reading of a segment ended. No
-// record is written before the last one is synced; so if another one begins
-// behind that place, it is no torn end, but damage to what was acknowledged.
-// Pebble's own reader sees only some of these cases, as it looks only at
-// following blocks, and counts only part of what was synced when a group is
-// larger than one.
-func checkEnd(fs vfs.FS, path string, num wal.NumWAL, end int64) error {
-	f, err := fs.Open(path)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	// The unfinished record, if any, begins here; not at the end of a block
-	// that has no room for a chunk's header.
-	if left := blockSize - end%blockSize; left < chunkHeader {
-		end += left
-	}
-	if info.Size()-end <= chunkHeader {
-		return nil
-	}
-	b := make([]byte, info.Size()-end)
-	if _, err := f.ReadAt(b, end); err != nil && err != io.EOF {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	castagnoli := crc32.MakeTable(crc32.Castagnoli)
-	for i := 1; i+chunkHeader <= len(b); i++ {
-		if t := b[i+6]; t != chunkFull && t != chunkFirst {
-			continue
-		}
-		if binary.LittleEndian.Uint32(b[i+7:]) != uint32(num) {
-			continue
-		}
-		room := min(int64(len(b)-i), blockSize-(end+int64(i))%blockSize) - chunkHeader
-		size := int64(binary.LittleEndian.Uint16(b[i+4:]))
-		if size > room {
-			continue
-		}
-		c := crc32.Checksum(b[i+chunkChecksummed:i+chunkHeader+int(size)], castagnoli)
-		c = c>>leveldbRotateBy | c<<(32-leveldbRotateBy)
-		if c+leveldbDelta == binary.LittleEndian.Uint32(b[i:]) {
-			return damaged(path, end, "unreadable, although what follows at byte %d was written later", end+int64(i))
-		}
-	}
-	return nil
 }
