@@ -1,0 +1,93 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Values of headers that are the same for every answer: shared, never changed.
+var (
+	headerJSON    = []string{"application/json"}
+	headerProblem = []string{"application/problem+json"}
+	headerText    = []string{"text/plain; charset=utf-8"}
+	headerNDJSON  = []string{"application/x-ndjson"}
+	headerSSE     = []string{"text/event-stream"}
+	headerOctets  = []string{"application/octet-stream"}
+	headerGzip    = []string{"gzip"}
+	headerNosniff = []string{"nosniff"}
+	headerNoStore = []string{"no-store"}
+	headerNoCache = []string{"no-cache"}
+	headerVary    = []string{"Accept-Encoding"}
+)
+
+const (
+	// worthGzip is how long a body must be to be compressed.
+	worthGzip = 1 << 10
+	// worthDeadline is how long a body must be to be written against a
+	// deadline: shorter ones always fit into the socket's buffer.
+	worthDeadline = 16 << 10
+)
+
+// json answers with v, which no hot path does.
+func (r *request) json(s *Server, code int, v any) (int, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return 0, err
+	}
+	return r.send(s, code, append(b, '\n'))
+}
+
+// send answers with a JSON body, compressed if the caller takes that and it is
+// worth it.
+func (r *request) send(s *Server, code int, body []byte) (int, error) {
+	if len(body) >= worthGzip {
+		r.w.Header()["Vary"] = headerVary
+		if acceptsGzip(r.Header) {
+			r.w.Header()["Content-Encoding"] = headerGzip
+			body = gzipped(body)
+		}
+	}
+	return r.write(s, code, body)
+}
+
+// write answers with a JSON body as it is.
+func (r *request) write(s *Server, code int, body []byte) (int, error) {
+	h := r.w.Header()
+	h["Content-Type"] = headerJSON
+	if h["Content-Length"] == nil {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	if code != http.StatusOK {
+		r.w.WriteHeader(code)
+	}
+	if len(body) < worthDeadline {
+		r.w.Write(body)
+		return code, nil
+	}
+	c := http.NewResponseController(r.w)
+	c.SetWriteDeadline(time.Now().Add(s.o.WriteTimeout))
+	r.w.Write(body)
+	c.SetWriteDeadline(time.Time{})
+	return code, nil
+}
+
+// acceptsGzip reports whether an answer may be compressed.
+func acceptsGzip(h http.Header) bool {
+	for _, value := range h["Accept-Encoding"] {
+		if value == "gzip" {
+			return true
+		}
+		for part := range strings.SplitSeq(value, ",") {
+			coding, q, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+				weight, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(q), "q="), ";")
+				n, err := strconv.ParseFloat(weight, 64)
+				return err != nil || n > 0
+			}
+		}
+	}
+	return false
+}

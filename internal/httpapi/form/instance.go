@@ -1,0 +1,263 @@
+package form
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// Instance reads one registration.
+func (d *Decoder) Instance(i *rollcall.Instance) error {
+	return d.whole(func() error { return d.instance(i) })
+}
+
+// Item is what was read of one instance of many. Err says why it cannot be
+// registered.
+type Item struct {
+	rollcall.Instance
+	Err error
+}
+
+// Instances reads many registrations: an array, or one after the other
+// (NDJSON). What is wrong with one of them alone is said in its item.
+func (d *Decoder) Instances(most int) (items []Item, _ error) {
+	one := func() error {
+		if len(items) == most {
+			return &rollcall.Error{Kind: rollcall.ErrTooLarge, Detail: fmt.Sprintf("there are more than %d instances; send them in several requests", most)}
+		}
+		var i Item
+		depth := d.json.StackDepth()
+		d.base = depth
+		if i.Err = d.instance(&i.Instance); d.broken {
+			return i.Err
+		}
+		items = append(items, i)
+		return d.leave(depth)
+	}
+	err := d.whole(func() (err error) {
+		switch d.json.PeekKind() {
+		case '[':
+			return d.array(one)
+		case '{':
+			for err == nil && d.json.PeekKind() != 0 {
+				err = one()
+			}
+			return err
+		}
+		kind, _, err := d.next()
+		if err != nil {
+			return err
+		}
+		return d.wrong(kind, "an array of instances, or one instance a line,")
+	})
+	return items, err
+}
+
+// instance reads a registration. What the registry adds is accepted and
+// ignored, so that what was read can be changed and put back.
+func (d *Decoder) instance(i *rollcall.Instance) error {
+	var port, ports bool
+	err := d.object(func(name []byte) error {
+		switch string(name) {
+		case "namespace":
+			return d.text(&i.Namespace)
+		case "service":
+			return d.text(&i.Service)
+		case "id":
+			return d.text(&i.ID)
+		case "address":
+			return d.text(&i.Address)
+		case "ports":
+			ports = true
+			return d.object(func(name []byte) error {
+				key := string(name)
+				n, err := d.integer(math.MaxUint16)
+				put(&i.Ports, key, uint16(n))
+				return err
+			})
+		case "port":
+			port = true
+			n, err := d.integer(math.MaxUint16)
+			put(&i.Ports, rollcall.DefaultPort, uint16(n))
+			return err
+		case "version":
+			return d.text(&i.Version)
+		case "node":
+			return d.text(&i.Node)
+		case "locality":
+			return d.locality(&i.Locality)
+		case "position":
+			return d.position(&i.Position)
+		case "capabilities":
+			return d.object(func(name []byte) error {
+				key := string(name)
+				v, err := d.value()
+				put(&i.Capabilities, key, v)
+				return err
+			})
+		case "metadata":
+			return d.object(func(name []byte) error {
+				key := string(name)
+				var v string
+				err := d.text(&v)
+				put(&i.Metadata, key, v)
+				return err
+			})
+		case "weight":
+			if d.null() {
+				return nil
+			}
+			n, err := d.integer(math.MaxUint16)
+			i.Weight = new(uint16(n))
+			return err
+		case "capacity":
+			n, err := d.integer(math.MaxUint32)
+			i.Capacity = uint32(n)
+			return err
+		case "warmup":
+			return d.duration(&i.Warmup)
+		case "lease":
+			return d.lease(&i.Lease)
+		case "checks":
+			return d.array(func() error {
+				i.Checks = append(i.Checks, rollcall.Check{})
+				return d.check(&i.Checks[len(i.Checks)-1])
+			})
+		case "health", "origin", "revision", "incarnation", "registered_at", "effective_weight", "load", "provisional":
+			return d.skip()
+		}
+		return d.unknown()
+	})
+	if err == nil && port && ports {
+		return bothPorts()
+	}
+	return err
+}
+
+func bothPorts() error {
+	return rollcall.Invalid("port", `is short for "ports": {"default": …}; leave out one of the two`)
+}
+
+func put[V any](m *map[string]V, key string, v V) {
+	if *m == nil {
+		*m = make(map[string]V)
+	}
+	(*m)[key] = v
+}
+
+func (d *Decoder) locality(l *rollcall.Locality) error {
+	return d.object(func(name []byte) error {
+		switch string(name) {
+		case "region":
+			return d.text(&l.Region)
+		case "zone":
+			return d.text(&l.Zone)
+		case "sub_zone":
+			return d.text(&l.SubZone)
+		}
+		return d.unknown()
+	})
+}
+
+func (d *Decoder) position(to **rollcall.Position) error {
+	if d.null() {
+		return nil
+	}
+	var p rollcall.Position
+	var lat, lon bool
+	err := d.object(func(name []byte) error {
+		switch string(name) {
+		case "lat":
+			lat = true
+			return d.number(&p.Lat)
+		case "lon":
+			lon = true
+			return d.number(&p.Lon)
+		}
+		return d.unknown()
+	})
+	if err == nil && !(lat && lon) {
+		return d.fail("needs both lat and lon")
+	}
+	*to = &p
+	return err
+}
+
+// value reads a capability.
+func (d *Decoder) value() (rollcall.Value, error) {
+	if d.json.PeekKind() != '[' {
+		return d.scalar("a boolean, a number, a string or an array of these")
+	}
+	var list []rollcall.Value
+	err := d.array(func() error {
+		v, err := d.scalar("a boolean, a number or a string")
+		list = append(list, v)
+		return err
+	})
+	return rollcall.List(list...), err
+}
+
+func (d *Decoder) scalar(want string) (v rollcall.Value, _ error) {
+	kind, raw, err := d.next()
+	if err != nil {
+		return v, err
+	}
+	switch kind {
+	case 't', 'f':
+		return rollcall.Bool(kind == 't'), nil
+	case '"':
+		return rollcall.String(unquote(raw)), nil
+	case '0':
+		var n float64
+		err := d.float(raw, &n)
+		return rollcall.Number(n), err
+	}
+	return v, d.wrong(kind, want)
+}
+
+func (d *Decoder) lease(l *rollcall.Lease) error {
+	return d.object(func(name []byte) error {
+		switch string(name) {
+		case "mode":
+			return d.text((*string)(&l.Mode))
+		case "ttl":
+			return d.duration(&l.TTL)
+		case "remove_after":
+			return d.duration(&l.RemoveAfter)
+		}
+		return d.unknown()
+	})
+}
+
+func (d *Decoder) check(c *rollcall.Check) error {
+	return d.object(func(name []byte) error {
+		switch string(name) {
+		case "name":
+			return d.text(&c.Name)
+		case "type":
+			return d.text((*string)(&c.Type))
+		case "ttl":
+			return d.duration(&c.TTL)
+		case "target":
+			return d.text(&c.Target)
+		case "interval":
+			return d.duration(&c.Interval)
+		case "timeout":
+			return d.duration(&c.Timeout)
+		case "rise":
+			return d.count(&c.Rise)
+		case "fall":
+			return d.count(&c.Fall)
+		case "deregister_after":
+			return d.duration(&c.DeregisterAfter)
+		}
+		return d.unknown()
+	})
+}
+
+func (d *Decoder) count(to *int) error {
+	n, err := d.integer(math.MaxInt32)
+	*to = int(n)
+	return err
+}

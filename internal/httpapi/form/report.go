@@ -1,0 +1,127 @@
+package form
+
+import (
+	"strings"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// Report reads what an instance says with a renewal.
+func (d *Decoder) Report(r *rollcall.Report) error {
+	return d.whole(func() error { return d.report(r) })
+}
+
+func (d *Decoder) report(r *rollcall.Report) error {
+	return d.object(func(name []byte) error {
+		switch string(name) {
+		case "status":
+			return d.status(&r.Status)
+		case "note":
+			return d.text(&r.Note)
+		case "checks":
+			return d.object(func(name []byte) error {
+				key := string(name)
+				var c rollcall.CheckReport
+				err := d.object(func(name []byte) error {
+					switch string(name) {
+					case "status":
+						return d.status(&c.Status)
+					case "note":
+						return d.text(&c.Note)
+					}
+					return d.unknown()
+				})
+				put(&r.Checks, key, c)
+				return err
+			})
+		case "load":
+			return d.load(&r.Load)
+		case "position":
+			return d.position(&r.Position)
+		}
+		return d.unknown()
+	})
+}
+
+func (d *Decoder) load(to **rollcall.Load) error {
+	if d.null() {
+		return nil
+	}
+	l := new(rollcall.Load)
+	*to = l
+	return d.object(func(name []byte) error {
+		switch string(name) {
+		case "utilization":
+			return d.number(&l.Utilization)
+		case "in_flight":
+			return d.count(&l.InFlight)
+		case "rps":
+			return d.number(&l.RPS)
+		case "errors":
+			return d.number(&l.Errors)
+		case "latency_p50_ms":
+			return d.number(&l.LatencyP50)
+		case "latency_p99_ms":
+			return d.number(&l.LatencyP99)
+		}
+		return d.unknown()
+	})
+}
+
+// Renewals reads many renewals. namespace is that of those that name none.
+func (d *Decoder) Renewals(namespace string) (rs []rollcall.Renew, _ error) {
+	err := d.whole(func() error { return d.renewals(namespace, &rs) })
+	return rs, err
+}
+
+func (d *Decoder) renewals(namespace string, rs *[]rollcall.Renew) error {
+	return d.object(func(name []byte) error {
+		if string(name) != "renew" {
+			return d.unknown()
+		}
+		var last rollcall.ServiceKey // most renewals are of few services
+		return d.array(func() error {
+			n := rollcall.Renew{Key: rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: namespace}}}
+			err := d.object(func(name []byte) error {
+				switch string(name) {
+				case "namespace":
+					return d.again(&n.Key.Namespace, last.Namespace)
+				case "service":
+					return d.again(&n.Key.Service, last.Service)
+				case "id":
+					return d.text(&n.Key.ID)
+				case "load":
+					return d.load(&n.Load)
+				case "position":
+					return d.position(&n.Position)
+				}
+				return d.unknown()
+			})
+			if err == nil && (n.Key.Service == "" || n.Key.ID == "") {
+				return d.fail("needs both service and id")
+			}
+			last = n.Key.ServiceKey
+			n.Key.ServiceKey = rollcall.NewServiceKey(last.Namespace, last.Service)
+			*rs = append(*rs, n)
+			return err
+		})
+	})
+}
+
+// again reads a string that is likely the same as the last one, and shares its
+// memory then.
+func (d *Decoder) again(to *string, last string) error {
+	kind, raw, err := d.next()
+	switch {
+	case err != nil:
+		return err
+	case kind == 'n':
+	case kind != '"':
+		return d.wrong(kind, "a string")
+	case string(raw[1:len(raw)-1]) == last && !strings.Contains(last, `\`):
+		*to = last
+	default:
+		*to = unquote(raw)
+	}
+	return nil
+}

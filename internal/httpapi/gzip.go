@@ -1,0 +1,68 @@
+package httpapi
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"hash/crc32"
+	"sync"
+)
+
+// A gzip stream (RFC 1952) is a header, deflate blocks (RFC 1951) and a
+// trailer. Blocks that end on a byte and refer to nothing before them may be
+// put one after the other, wherever they come from. So each batch is deflated
+// once, on its own, for all who watch it, and a stream itself keeps a checksum
+// and nothing else: a compressor of its own would cost it hundreds of
+// kilobytes. What is lost is the reference from one batch to the one before,
+// some 10 % of the size.
+
+const (
+	gzipHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+	lastBlock  = "\x03\x00" // empty, and says that it is the last
+)
+
+// deflaters keeps compressors: each is large.
+var deflaters = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil {
+		panic(err) // the level is right
+	}
+	return w
+}}
+
+// deflated returns data as deflate blocks, of which none is the last.
+func deflated(data []byte) []byte {
+	var b bytes.Buffer
+	b.Grow(len(data)/4 + 64)
+	w := deflaters.Get().(*flate.Writer)
+	w.Reset(&b)
+	w.Write(data) // into memory: never fails
+	w.Flush()
+	deflaters.Put(w)
+	return b.Bytes()
+}
+
+// gzipped returns data as a whole gzip stream.
+func gzipped(data []byte) []byte {
+	var t trailer
+	t.add(data)
+	b := append([]byte(gzipHeader), deflated(data)...)
+	return t.append(b)
+}
+
+// trailer is what a gzip stream says of itself in its end.
+type trailer struct {
+	crc  uint32
+	size uint32
+}
+
+func (t *trailer) add(data []byte) {
+	t.crc = crc32.Update(t.crc, crc32.IEEETable, data)
+	t.size += uint32(len(data))
+}
+
+func (t *trailer) append(b []byte) []byte {
+	b = append(b, lastBlock...)
+	b = binary.LittleEndian.AppendUint32(b, t.crc)
+	return binary.LittleEndian.AppendUint32(b, t.size)
+}

@@ -1,0 +1,229 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// register creates or replaces the instance that the path names.
+func (s *Server) register(r request) (int, error) {
+	if err := r.noWait("registers at once"); err != nil {
+		return 0, err
+	}
+	if r.Header["If-None-Match"] != nil {
+		return 0, unsupported("If-None-Match", "this version cannot register only if absent; leave it out")
+	}
+	match, exists, err := r.condition()
+	if err != nil {
+		return 0, err
+	}
+	i, err := s.readInstance(r)
+	if err != nil {
+		return 0, err
+	}
+	put := s.reg.Register
+	if exists {
+		put = s.replace
+	}
+	got, created, err := put(r.ctx, i, match)
+	if err != nil {
+		return 0, err
+	}
+	if created {
+		return s.sendInstance(r, http.StatusCreated, &got)
+	}
+	return s.sendInstance(r, http.StatusOK, &got)
+}
+
+// create registers an instance under an id that the registry chooses.
+func (s *Server) create(r request) (int, error) {
+	i, err := s.readInstance(r)
+	if err != nil {
+		return 0, err
+	}
+	if i.ID != "" {
+		return 0, rollcall.Invalid("id", "is chosen by the registry here; to choose it, PUT …/instances/ID")
+	}
+	got, _, err := s.reg.Register(r.ctx, i, 0)
+	if err != nil {
+		return 0, err
+	}
+	location := api + "/services/" + url.PathEscape(got.Service) + "/instances/" + url.PathEscape(got.ID)
+	if got.Namespace != rollcall.DefaultNamespace {
+		location += "?namespace=" + url.QueryEscape(got.Namespace)
+	}
+	r.w.Header().Set("Location", location)
+	return s.sendInstance(r, http.StatusCreated, &got)
+}
+
+// readInstance reads the body of a registration of what the path names.
+func (s *Server) readInstance(r request) (i rollcall.Instance, err error) {
+	d, err := s.read(r, s.o.MaxBody)
+	if err != nil {
+		return i, err
+	}
+	defer s.done(d)
+	if err := d.Instance(&i); err != nil {
+		return i, err
+	}
+	return i, r.place(&i)
+}
+
+// place fills in what a registration need not say because the request does, and
+// refuses one that says otherwise.
+func (r *request) place(i *rollcall.Instance) error {
+	for _, f := range []struct {
+		name, of string
+		to       *string
+	}{
+		{"namespace", r.param("namespace"), &i.Namespace},
+		{"service", r.PathValue("service"), &i.Service},
+		{"id", r.PathValue("id"), &i.ID},
+	} {
+		of := f.of
+		if of == "" && f.name == "namespace" && r.PathValue("service") != "" {
+			of = rollcall.DefaultNamespace
+		}
+		switch {
+		case *f.to == "":
+			*f.to = of
+		case of == "": // the request leaves it to the body
+		case f.name == "namespace" && !strings.EqualFold(*f.to, of):
+			return rollcall.Invalid(f.name, fmt.Sprintf("is %.140q, but the request is for namespace %.140q; say ?namespace= there too", *f.to, of))
+		case f.name == "id" && *f.to != of, !strings.EqualFold(*f.to, of):
+			return rollcall.Invalid(f.name, fmt.Sprintf("is %.260q, but the path says %.260q; leave it out or make them agree", *f.to, of))
+		}
+	}
+	if i.Address == "" {
+		i.Address = r.peer()
+	}
+	return nil
+}
+
+// peer returns the address that the request came from. No header has a say in
+// it.
+func (r *request) peer() string {
+	a, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return a.Addr().Unmap().WithZone("").String()
+}
+
+// condition reads If-Match: a revision, or "*" for any.
+func (r *request) condition() (match rollcall.Revision, exists bool, err error) {
+	h := r.Header["If-Match"]
+	if h == nil {
+		return 0, false, nil
+	}
+	if len(h) == 1 && h[0] == "*" {
+		return 0, true, nil
+	}
+	n, err := strconv.ParseUint(strings.Trim(strings.Join(h, ","), `"`), 10, 64)
+	if err != nil || n == 0 {
+		return 0, false, rollcall.Invalid("If-Match", fmt.Sprintf("%.40q is not the revision of an instance, as its revision and ETag say it", strings.Join(h, ",")))
+	}
+	return rollcall.Revision(n), false, nil
+}
+
+// sendInstance answers with an instance. Its revision is its ETag, for
+// If-Match; it is no word on its health.
+func (s *Server) sendInstance(r request, code int, i *rollcall.Instance) (int, error) {
+	r.w.Header()["Etag"] = []string{`"` + strconv.FormatUint(uint64(i.Revision), 10) + `"`}
+	b := s.scratch.Get().(*[]byte)
+	defer s.scratch.Put(b)
+	*b = append(i.AppendJSON((*b)[:0]), '\n')
+	return r.write(s, code, *b)
+}
+
+// instance answers with one instance, whole.
+func (s *Server) instance(r request) (int, error) {
+	i, err := s.reg.Instance(r.ctx, r.key())
+	if err != nil {
+		return 0, err
+	}
+	return s.sendInstance(r, http.StatusOK, &i)
+}
+
+func (s *Server) deregister(r request) (int, error) {
+	match, exists, err := r.condition()
+	if err != nil {
+		return 0, err
+	}
+	if exists {
+		return 0, rollcall.Invalid("If-Match", `takes a revision here, not "*"`)
+	}
+	if err := s.reg.Deregister(r.ctx, r.key(), match); err != nil {
+		return 0, err
+	}
+	return r.empty()
+}
+
+// empty answers with nothing but success.
+func (r *request) empty() (int, error) {
+	r.w.WriteHeader(http.StatusNoContent)
+	return http.StatusNoContent, nil
+}
+
+// update merges a patch (RFC 7396) into an instance.
+func (s *Server) update(r request) (int, error) {
+	match, exists, err := r.condition()
+	if err != nil {
+		return 0, err
+	}
+	d, err := s.read(r, s.o.MaxBody)
+	if err != nil {
+		return 0, err
+	}
+	patch, err := d.Patch(r.key())
+	s.done(d)
+	if err != nil {
+		return 0, err
+	}
+	got, err := s.reg.Update(r.ctx, r.key(), match, func(i *rollcall.Instance) error {
+		err := patch.Apply(i)
+		if i.Address == "" {
+			i.Address = r.peer()
+		}
+		return err
+	})
+	if exists && errors.Is(err, rollcall.ErrNotFound) {
+		return 0, &rollcall.Error{Kind: rollcall.ErrPrecondition, Field: "If-Match", Detail: "the instance is not registered", Cause: err}
+	}
+	if err != nil {
+		return 0, err
+	}
+	return s.sendInstance(r, http.StatusOK, &got)
+}
+
+// listInstances answers with instances across services.
+func (s *Server) listInstances(r request) (int, error) {
+	limit, err := r.pageSize()
+	if err != nil {
+		return 0, err
+	}
+	f := rollcall.InstanceFilter{Namespace: r.param("namespace"), Node: r.param("node"), Address: r.param("address")}
+	is, next, err := s.reg.Instances(r.ctx, f, r.param("after"), limit)
+	if err != nil {
+		return 0, err
+	}
+	b := append(make([]byte, 0, 64+400*len(is)), `{"instances":[`...)
+	for n := range is {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = is[n].AppendJSON(b)
+	}
+	b = append(b, ']')
+	if next != "" {
+		b = appendString(append(b, `,"next":`...), next)
+	}
+	return r.send(s, http.StatusOK, append(b, "}\n"...))
+}

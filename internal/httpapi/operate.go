@@ -1,0 +1,155 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
+)
+
+// noWait refuses to wait for watchers, which this version does not do: to
+// answer at once what was asked to wait would be taken for "all have seen it".
+func (r *request) noWait(does string) error {
+	if _, ok := r.params["wait"]; !ok {
+		return nil
+	}
+	return unsupported("wait", "this version "+does+" and does not wait until watchers have seen it; leave out wait")
+}
+
+// drain stops new traffic to an instance.
+func (s *Server) drain(r request) (int, error) {
+	if err := r.noWait("drains at once"); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := s.reg.Drain(r.ctx, r.key(), true); err != nil {
+		return 0, err
+	}
+	elapsed := rollcall.Duration(time.Since(start).Round(time.Millisecond))
+	return r.write(s, http.StatusOK, append([]byte(`{"acknowledged":0,"pending":0,"elapsed":"`+elapsed.String()), "\"}\n"...))
+}
+
+func (s *Server) endDrain(r request) (int, error) {
+	if err := s.reg.Drain(r.ctx, r.key(), false); err != nil {
+		return 0, err
+	}
+	return s.instanceIfAny(r)
+}
+
+// setOverride sets an operator's verdict on an instance.
+func (s *Server) setOverride(r request) (int, error) {
+	d, err := s.read(r, s.o.MaxBody)
+	if err != nil {
+		return 0, err
+	}
+	defer s.done(d)
+	var o rollcall.Override
+	if err := d.Override(&o, time.Now()); err != nil {
+		return 0, err
+	}
+	if err := s.reg.Override(r.ctx, r.key(), &o); err != nil {
+		return 0, err
+	}
+	return r.json(s, http.StatusOK, o)
+}
+
+func (s *Server) clearOverride(r request) (int, error) {
+	if err := s.reg.Override(r.ctx, r.key(), nil); err != nil {
+		return 0, err
+	}
+	return s.instanceIfAny(r)
+}
+
+// instanceIfAny answers with what an instance is now; with nothing if it is
+// gone.
+func (s *Server) instanceIfAny(r request) (int, error) {
+	i, err := s.reg.Instance(r.ctx, r.key())
+	if errors.Is(err, rollcall.ErrNotFound) {
+		return r.empty()
+	}
+	if err != nil {
+		return 0, err
+	}
+	return s.sendInstance(r, http.StatusOK, &i)
+}
+
+// listEvents answers with history, newest first.
+func (s *Server) listEvents(r request) (int, error) {
+	limit, err := r.pageSize()
+	if err != nil {
+		return 0, err
+	}
+	f := rollcall.EventFilter{Namespace: r.param("namespace"), Service: r.param("service"), ID: r.param("id")}
+	now := time.Now()
+	for name, to := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
+		if v := r.param(name); v != "" {
+			if *to, err = form.Moment(v, now, -1); err != nil {
+				return 0, rollcall.Invalid(name, err.Error())
+			}
+		}
+	}
+	es, next, err := s.reg.Events(r.ctx, f, r.param("after"), limit)
+	if err != nil {
+		return 0, err
+	}
+	if es == nil {
+		es = []rollcall.Event{}
+	}
+	return r.json(s, http.StatusOK, struct {
+		Events []rollcall.Event `json:"events"`
+		Next   string           `json:"next,omitempty"`
+	}{es, next})
+}
+
+// status answers with how the server is.
+func (s *Server) status(r request) (int, error) {
+	st, err := s.reg.Status(r.ctx)
+	if err != nil {
+		return 0, err
+	}
+	return r.json(s, http.StatusOK, st)
+}
+
+// backup sends a state file.
+func (s *Server) backup(r request) (int, error) {
+	w := &download{r: r, c: http.NewResponseController(r.w), timeout: s.o.WriteTimeout}
+	if r.Method == http.MethodHead {
+		w.begin()
+		return http.StatusOK, nil
+	}
+	err := s.reg.Backup(r.ctx, w)
+	if err == nil {
+		w.begin()
+		return http.StatusOK, nil
+	}
+	if !w.begun {
+		return 0, err
+	}
+	s.o.Logger.Warn("a backup broke off", "to", r.RemoteAddr, "err", err)
+	panic(http.ErrAbortHandler) // so that nobody takes it for whole
+}
+
+// download writes a file against a deadline.
+type download struct {
+	r       request
+	c       *http.ResponseController
+	timeout time.Duration
+	begun   bool
+}
+
+func (w *download) begin() {
+	if !w.begun {
+		w.begun = true
+		h := w.r.w.Header()
+		h["Content-Type"] = headerOctets
+		h.Set("Content-Disposition", `attachment; filename="rollcall.backup"`)
+	}
+}
+
+func (w *download) Write(b []byte) (int, error) {
+	w.begin()
+	w.c.SetWriteDeadline(time.Now().Add(w.timeout))
+	return w.r.w.Write(b)
+}

@@ -1,0 +1,109 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/resolve"
+)
+
+// resolve answers which instances a caller should use. What the answer costs
+// when it was given before is what is written here: a look-up, four headers.
+func (s *Server) resolve(r request) (int, error) {
+	q := rollcall.Query{Service: r.PathValue("service")}
+	if r.params != nil {
+		if err := r.query(&q); err != nil {
+			return 0, err
+		}
+	}
+	a, err := s.reg.Resolve(r.ctx, &q)
+	if err != nil {
+		return 0, err
+	}
+	token := a.Token()
+	var body []byte
+	packed := false
+	unchanged := len(r.Header["If-None-Match"]) > 0 && knows(r.Header["If-None-Match"], token)
+	if !unchanged {
+		body, packed = s.answer(a, token, r.Header)
+	}
+
+	// All of these headers share one string.
+	text := make([]byte, 0, 96)
+	text = append(token.AppendTo(append(text, '"')), '"')
+	etag := len(text)
+	text = strconv.AppendUint(text, uint64(a.Revision), 10)
+	revision := len(text)
+	text = strconv.AppendInt(text, a.Age.Milliseconds(), 10)
+	age := len(text)
+	text = strconv.AppendInt(text, int64(len(body)), 10)
+	all := string(text)
+	values := []string{all[:etag], all[etag:revision], all[revision:age], all[age:]}
+	h := r.w.Header()
+	h["Etag"] = values[0:1:1]
+	h["X-Rollcall-Revision"] = values[1:2:2]
+	h["X-Rollcall-Age-Ms"] = values[2:3:3]
+	h["Cache-Control"] = headerNoCache
+	h["Vary"] = headerVary
+	if unchanged {
+		r.w.WriteHeader(http.StatusNotModified)
+		return http.StatusNotModified, nil
+	}
+	h["Content-Length"] = values[3:4:4]
+	if packed {
+		h["Content-Encoding"] = headerGzip
+	}
+	return r.write(s, http.StatusOK, body)
+}
+
+// knows reports whether a caller says that it has what token names.
+func knows(ifNoneMatch []string, token rollcall.Token) bool {
+	etag := `"` + token.String() + `"`
+	for _, list := range ifNoneMatch {
+		for known := range strings.SplitSeq(list, ",") {
+			if known = strings.TrimPrefix(strings.TrimSpace(known), "W/"); known == etag || known == "*" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// answer returns the body of an answer, as the headers of its request allow.
+func (s *Server) answer(a *resolve.Answer, token rollcall.Token, h http.Header) (body []byte, packed bool) {
+	encode := func() []byte { return s.encode(a, token) }
+	if !a.Same.IsZero() { // the token is the caller's own
+		return encode(), false
+	}
+	key := "http"
+	if a.Generation != 0 || a.Plan.Text() != "" {
+		key = "http " + strconv.FormatUint(a.Generation, 10) + " " + a.Plan.Text()
+	}
+	body = a.View.Memo(key, encode)
+	if len(body) < worthGzip || !acceptsGzip(h) {
+		return body, false
+	}
+	return a.View.Memo("gzip "+key, func() []byte { return gzipped(body) }), true
+}
+
+// encode writes an answer as JSON.
+func (s *Server) encode(a *resolve.Answer, token rollcall.Token) []byte {
+	items, total := a.Select()
+	b := make([]byte, 0, 160+400*len(items))
+	b = appendString(append(b, `{"namespace":`...), a.View.Key().Namespace)
+	b = appendString(append(b, `,"service":`...), a.View.Name())
+	b = strconv.AppendUint(append(b, `,"revision":`...), uint64(a.View.Revision()), 10)
+	b = append(token.AppendTo(append(b, `,"token":"`...)), '"')
+	b = append(b, `,"panic":false,"total":`...)
+	b = strconv.AppendInt(b, int64(total), 10)
+	b = append(b, `,"instances":[`...)
+	for n, item := range items {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = s.appendItem(b, item)
+	}
+	return append(b, "]}\n"...)
+}
