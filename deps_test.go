@@ -43,7 +43,8 @@ var mayImport = map[string][]string{
 		"internal/record", "internal/resolve", "internal/watch",
 	},
 
-	"internal/httpapi": {".", "internal/auth", "internal/catalog", "internal/resolve", "internal/watch"},
+	"internal/httpapi":      {".", "internal/auth", "internal/catalog", "internal/httpapi/form", "internal/resolve", "internal/watch"},
+	"internal/httpapi/form": {"."},
 
 	"internal/server":       {".", "internal/..."},
 	"internal/rollcalltest": {"internal/server"},
