@@ -18,11 +18,12 @@ type backoff struct {
 }
 
 // next returns how long to pause after err. It heeds what the server asked
-// for, up to half a minute.
+// for, up to half a minute, except while that settles: then it names the latest
+// moment at which an answer will be there.
 func (b *backoff) next(err error) time.Duration {
 	b.span = min(max(2*b.span, b.least), b.most)
 	pause := jitter(b.span*3/4, 1.0/3)
-	if e, ok := errors.AsType[*rollcall.Error](err); ok {
+	if e, ok := errors.AsType[*rollcall.Error](err); ok && !errors.Is(err, rollcall.ErrSettling) {
 		pause += min(e.RetryAfter, 30*time.Second)
 	}
 	return pause

@@ -252,7 +252,7 @@ func TestRegisterManyTellsWhatBecameOfEach(t *testing.T) {
 		}
 		io.WriteString(w, `]}`)
 	})
-	all := make([]rollcall.Instance, registerChunk+2)
+	all := make([]rollcall.Instance, manyItems+2)
 	for i := range all {
 		all[i].Service = "s"
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,49 +60,67 @@ func NewID(service string) string {
 	return strings.ToLower(service) + "-" + hex.EncodeToString(b[:])
 }
 
-// registerChunk bounds how many instances go into one request, so that its
-// body stays far below what a server takes.
-const registerChunk = 1000
+// Bounds of a request that holds many, below those of a server.
+const (
+	manyItems = 1000
+	manyBytes = 8 << 20
+)
 
 // RegisterMany registers many instances, each for itself: some may fail while
 // others are registered. It returns what became of each, in order, as far as
 // it came, and an error if it could not ask for all. It does not keep leases.
 func (c *Client) RegisterMany(ctx context.Context, all []rollcall.Instance) ([]rollcall.Registration, error) {
 	results := make([]rollcall.Registration, 0, len(all))
-	for len(all) > 0 {
-		n := min(len(all), registerChunk)
-		chunk := make([]rollcall.Instance, n)
-		for i := range chunk {
-			var err error
-			if chunk[i], err = wanted(all[i]); err != nil {
-				return results, fmt.Errorf("instance %d: %w", len(results)+i, err)
+	for len(results) < len(all) {
+		body := []byte{'['}
+		var keys []rollcall.Key
+		for _, inst := range all[len(results):] {
+			inst, err := wanted(inst)
+			if err != nil {
+				return results, fmt.Errorf("instance %d: %w", len(results)+len(keys), err)
+			}
+			if len(keys) > 0 {
+				body = append(body, ',')
+			}
+			body = inst.AppendJSON(body)
+			if keys = append(keys, inst.Key()); len(keys) == manyItems || len(body) > manyBytes {
+				break
 			}
 		}
-		var answer struct {
-			Results []struct {
-				Status   int               `json:"status"`
-				Revision rollcall.Revision `json:"revision"`
-				Error    *problem          `json:"error"`
-			} `json:"results"`
-		}
-		if err := c.do(ctx, call{method: http.MethodPost, path: "instances", body: chunk}, &answer); err != nil {
+		some, err := c.registerSome(ctx, keys, append(body, ']'))
+		if err != nil {
 			return results, err
 		}
-		if len(answer.Results) != n {
-			return results, fmt.Errorf("the server answered for %d of %d instances", len(answer.Results), n)
-		}
-		for i, r := range answer.Results {
-			one := rollcall.Registration{Key: chunk[i].Key(), Created: r.Status == http.StatusCreated, Revision: r.Revision}
-			if r.Status/100 != 2 {
-				p := problem{Status: r.Status}
-				if r.Error != nil {
-					p = *r.Error
-				}
-				one.Err = p.err()
+		results = append(results, some...)
+	}
+	return results, nil
+}
+
+// registerSome registers what fits into one request.
+func (c *Client) registerSome(ctx context.Context, keys []rollcall.Key, body json.RawMessage) ([]rollcall.Registration, error) {
+	var answer struct {
+		Results []struct {
+			Status   int               `json:"status"`
+			Revision rollcall.Revision `json:"revision"`
+			Error    *problem          `json:"error"`
+		} `json:"results"`
+	}
+	if err := c.do(ctx, call{method: http.MethodPost, path: "instances", body: body}, &answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Results) != len(keys) {
+		return nil, fmt.Errorf("the server answered for %d of %d instances", len(answer.Results), len(keys))
+	}
+	results := make([]rollcall.Registration, len(keys))
+	for i, r := range answer.Results {
+		results[i] = rollcall.Registration{Key: keys[i], Created: r.Status == http.StatusCreated, Revision: r.Revision}
+		if r.Status/100 != 2 {
+			p := problem{Status: r.Status}
+			if r.Error != nil {
+				p = *r.Error
 			}
-			results = append(results, one)
+			results[i].Err = p.err()
 		}
-		all = all[n:]
 	}
 	return results, nil
 }
@@ -129,8 +149,9 @@ func (c *Client) Heartbeat(ctx context.Context, key rollcall.Key, r rollcall.Rep
 	return got, err
 }
 
-// RenewMany renews many leases in one call and returns those that the registry
-// does not know, which must be registered again.
+// RenewMany renews many leases and returns those that the registry does not
+// know, which must be registered again. After an error, it is not known which
+// were renewed.
 func (c *Client) RenewMany(ctx context.Context, rs []rollcall.Renew) (unknown []rollcall.Key, err error) {
 	type lease struct {
 		Namespace string             `json:"namespace,omitempty"`
@@ -139,20 +160,24 @@ func (c *Client) RenewMany(ctx context.Context, rs []rollcall.Renew) (unknown []
 		Load      *rollcall.Load     `json:"load,omitempty"`
 		Position  *rollcall.Position `json:"position,omitempty"`
 	}
-	body := struct {
-		Renew []lease `json:"renew"`
-	}{make([]lease, len(rs))}
-	for i, r := range rs {
-		body.Renew[i] = lease{r.Key.Namespace, r.Key.Service, r.Key.ID, r.Load, r.Position}
+	for some := range slices.Chunk(rs, manyItems) {
+		var body struct {
+			Renew []lease `json:"renew"`
+		}
+		for _, r := range some {
+			body.Renew = append(body.Renew, lease{r.Key.Namespace, r.Key.Service, r.Key.ID, r.Load, r.Position})
+		}
+		var answer struct {
+			Unknown []lease `json:"unknown"`
+		}
+		if err := c.do(ctx, call{method: http.MethodPost, path: "heartbeats", body: body}, &answer); err != nil {
+			return unknown, err
+		}
+		for _, l := range answer.Unknown {
+			unknown = append(unknown, rollcall.NewKey(l.Namespace, l.Service, l.ID))
+		}
 	}
-	var answer struct {
-		Unknown []lease `json:"unknown"`
-	}
-	err = c.do(ctx, call{method: http.MethodPost, path: "heartbeats", body: body}, &answer)
-	for _, l := range answer.Unknown {
-		unknown = append(unknown, rollcall.NewKey(l.Namespace, l.Service, l.ID))
-	}
-	return unknown, err
+	return unknown, nil
 }
 
 // Instance returns one instance, whole.
