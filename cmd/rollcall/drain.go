@@ -1,13 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
 )
 
@@ -38,13 +36,14 @@ gives it its traffic back.`,
 					return e.tell(cmd, map[string]any{"drained": false}, "%s takes traffic again", key)
 				}
 				d, err := c.Drain(cmd.Context(), key, wait)
-				if errors.Is(err, rollcall.ErrUnsupported) && wait > 0 {
-					return fmt.Errorf("%w; drain without --wait, then watch the instance's own traffic", err)
-				}
 				if err != nil {
 					return err
 				}
-				return e.tell(cmd, d, "%s is draining: %d watchers have seen it, %d have yet to", key, d.Acknowledged, d.Pending)
+				text := fmt.Sprintf("%s is draining", key)
+				if wait > 0 {
+					text += fmt.Sprintf(": %d watchers have seen it, %d have yet to", d.Acknowledged, d.Pending)
+				}
+				return e.tell(cmd, d, "%s", text)
 			})
 		},
 		ValidArgsFunction: conn.completeService,

@@ -29,11 +29,12 @@ func newResolve(e *env) *cobra.Command {
 		Long: `Resolve prints the instances of a service that a caller should use now, best
 first where an order was asked for. --quiet prints just HOST:PORT lines, for
 scripts. A service without usable instances is an empty answer; one that nobody
-knows is a failure.`,
+knows is a failure, and so is asking a server for what it cannot do yet, such as
+--filter, --near, --pick, --subset and --at.`,
 		Example: `  rollcall resolve payments
-  rollcall resolve payments --cap canary=true --near zone:eu-west/eu-west-1a
-  rollcall resolve payments --filter 'semver(version) >= semver("2.3.0")'
-  curl "http://$(rollcall resolve payments --pick --quiet --port http)/healthz"
+  rollcall resolve payments --cap canary=true --meta team=checkout
+  rollcall resolve payments --health any --output json
+  curl "http://$(rollcall resolve payments --limit 1 --quiet --port http)/healthz"
   rollcall resolve payments --after "$TOKEN" --wait 30s`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -75,7 +75,7 @@ the command line is at fault.`,
 		&cobra.Group{ID: groupLook, Title: "Look:"},
 	)
 	for group, verbs := range map[string][]*cobra.Command{
-		groupServer:   {newStatus(e)},
+		groupServer:   {newServe(e), newStatus(e), newBackup(e), newRestore(e)},
 		groupRegister: {newRegister(e), newRun(e), newDrain(e), newDeregister(e)},
 		groupLook:     {newServices(e), newInstances(e), newResolve(e), newWatch(e), newEvents(e)},
 		"":            {newVersion(e), newCompletion(e)},
@@ -111,17 +111,20 @@ func takes(least, most int) cobra.PositionalArgs {
 // does not say.
 func advice(err error) string {
 	text := err.Error()
+	e, ok := errors.AsType[*rollcall.Error](err)
+	if ok && err == error(e) && errors.Is(e, rollcall.ErrNotFound) && e.Detail != "" {
+		text = e.Detail // which says what is not found; the field is the caller's affair
+	}
 	next := ""
 	switch {
 	case errors.Is(err, rollcall.ErrUnauthenticated):
 		next = "put a token into ROLLCALL_TOKEN"
 	case errors.Is(err, rollcall.ErrForbidden):
 		next = "use a token in ROLLCALL_TOKEN that allows it"
+	case errors.Is(err, rollcall.ErrTooMany) && ok && e.RetryAfter > 0:
+		next = "try again in " + humane(e.RetryAfter)
 	case errors.Is(err, rollcall.ErrNotSynced), errors.Is(err, rollcall.ErrSettling), errors.Is(err, rollcall.ErrTooMany):
 		next = "try again in a moment"
-		if e, ok := errors.AsType[*rollcall.Error](err); ok && e.RetryAfter > 0 {
-			next = "try again in " + humane(e.RetryAfter)
-		}
 	case errors.Is(err, rollcall.ErrUnavailable):
 		next = `"rollcall status" shows why`
 	}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/internal/server"
+)
+
+// defaultDataDir is where serve keeps its data and restore puts it.
+const defaultDataDir = "./rollcall-data"
+
+func newServe(e *env) *cobra.Command {
+	var c server.Config
+	var file, store, grpc, dns, level, logFormat string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a registry",
+		Long: `Serve runs a registry on this machine and keeps its data in --data-dir. Once it
+serves it says so in a line on standard error: "rollcall ready http=ADDRESS ...".
+An interrupt stops it in order; a second one ends it at once.
+
+Each flag can also be set by an environment variable (--data-dir by
+ROLLCALL_DATA_DIR) or in the YAML file that --config names (data-dir: ...). A
+flag goes before the environment, and that before the file. The file can hold
+static services as well, which nobody has to renew:
+
+  http: 127.0.0.1:8070
+  services:
+    - service: printer
+      id: printer-1
+      address: 10.0.3.17
+      port: 631
+
+There is no authentication yet, so serve refuses to listen where other machines
+could reach it, unless --insecure says that this is meant.`,
+		Example: `  rollcall serve
+  rollcall serve --data-dir /var/lib/rollcall --config /etc/rollcall.yaml
+  ROLLCALL_HTTP=127.0.0.1:0 rollcall serve --log-level debug`,
+		Args: takes(0, 0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			flags := cmd.LocalNonPersistentFlags()
+			if err := fromEnv(flags, e.getenv); err != nil {
+				return err
+			}
+			var err error
+			if file != "" {
+				if c.Static, err = readConfig(file, flags); err != nil {
+					return err
+				}
+			}
+			for _, later := range []struct{ flag, value string }{{"grpc", grpc}, {"dns", dns}} {
+				if later.value != "off" {
+					return usagef("--%s %s: this version serves HTTP only; leave --%[1]s off", later.flag, later.value)
+				}
+			}
+			if store != "local" {
+				return usagef("--store %s: this version keeps its log on the local disk only; use --store local", store)
+			}
+			if c.Logger, err = e.logger(level, logFormat); err != nil {
+				return err
+			}
+			c.Version = build().Version
+			return e.serve(cmd.Context(), c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.DataDir, "data-dir", defaultDataDir, "`DIRECTORY` of the log; made if it does not exist")
+	f.StringVar(&c.HTTP, "http", client.DefaultAddress, "`ADDRESS` to serve HTTP at; port 0 is any free one")
+	f.StringVar(&grpc, "grpc", "off", "`ADDRESS` to serve gRPC at; not there yet, so only off")
+	f.StringVar(&dns, "dns", "off", "`ADDRESS` to serve DNS at; not there yet, so only off")
+	f.StringVar(&store, "store", "local", "`WHERE` the log is kept: local")
+	f.StringVar(&file, "config", "", "read settings and static services from a YAML `FILE`")
+	f.BoolVar(&c.Insecure, "insecure", false, "serve addresses that other machines can reach, without authentication")
+	f.BoolVar(&c.Pprof, "pprof", false, "serve profiles under /debug/pprof/")
+	f.StringVar(&level, "log-level", "info", "log from a `LEVEL` on: debug, info, warn or error")
+	f.StringVar(&logFormat, "log-format", "text", "log in a `FORM`: text or json")
+	return cmd
+}
+
+// serve runs a server until it is interrupted.
+func (e *env) serve(ctx context.Context, c server.Config) error {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	s, err := server.New(c)
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx, func() {
+		fmt.Fprintf(e.err, "rollcall ready http=%s grpc=off dns=off\n", s.Addr())
+	})
+}
+
+// logger returns a logger to standard error.
+func (e *env) logger(level, form string) (*slog.Logger, error) {
+	var o slog.HandlerOptions
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level %q: use debug, info, warn or error", level)
+	}
+	o.Level = l
+	switch form {
+	case "text":
+		return slog.New(slog.NewTextHandler(e.err, &o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(e.err, &o)), nil
+	}
+	return nil, usagef("--log-format %q: use text or json", form)
+}
