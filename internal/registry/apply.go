@@ -32,6 +32,8 @@ func (r *Registry) follow(ctx context.Context) error {
 
 func (r *Registry) followOnce(ctx context.Context) error {
 	r.catalog.Abandon() // what an earlier attempt left half done
+	// Until what the log has now was applied, "not there" would mean nothing.
+	known := r.log.Revision()
 	pending := 0
 	for e, err := range r.log.Follow(ctx, r.catalog.Snapshot().Revision()) {
 		if err != nil {
@@ -49,14 +51,18 @@ func (r *Registry) followOnce(ctx context.Context) error {
 			r.catalog.Forget(time.Now().Add(-knownFor), knownMost)
 		}
 		r.publish()
-		r.inStep.Store(true)
+		if e.Revision >= known && !(e.Reset && e.More) {
+			r.inStep.Store(true)
+			r.read.Store(true)
+			r.applied.advance(e.Revision)
+		}
 	}
 	return ctx.Err()
 }
 
 // publish makes what was applied visible, in this order: first the snapshot,
-// then what follows from it in soft state, then the watchers, and last the
-// writers who wait for it.
+// then what follows from it in soft state, then the watchers. The writers who
+// wait for it come last.
 func (r *Registry) publish() {
 	s, events := r.catalog.Publish()
 	if !r.catalog.Synced() {
@@ -67,8 +73,6 @@ func (r *Registry) publish() {
 	}
 	r.hub.Publish(s, events)
 	r.lastStep.Store(time.Now().UnixNano())
-	r.read.Store(true)
-	r.applied.advance(s.Revision())
 }
 
 // track brings the soft state in line with one event.

@@ -32,6 +32,8 @@ type Log interface {
 	ID() rollcall.LogID
 	// Created is when that log began.
 	Created() time.Time
+	// Revision is that of the newest entry.
+	Revision() rollcall.Revision
 	// Append writes a batch, all of it or nothing. It is durable once Append
 	// returns. An error that matches ErrPrecondition has a cause with a method
 	// FailedPreconditions() []int; one that matches ErrUnavailable means that

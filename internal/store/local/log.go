@@ -196,6 +196,9 @@ func (l *Log) ID() rollcall.LogID { return l.identity.ID }
 // Created returns when the log was created or restored.
 func (l *Log) Created() time.Time { return l.identity.Created }
 
+// Revision returns the revision of the newest entry that is there to be read.
+func (l *Log) Revision() rollcall.Revision { return l.feed.End().Entry.Revision }
+
 // Err returns why writes are off, or nil. Once the cause is gone, a checkpoint
 // at the last revision turns them on again.
 func (l *Log) Err() error {

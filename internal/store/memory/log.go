@@ -46,6 +46,9 @@ func (l *Log) ID() rollcall.LogID { return l.id }
 // Created returns when the log was made.
 func (l *Log) Created() time.Time { return l.created }
 
+// Revision returns the revision of the newest entry that is there to be read.
+func (l *Log) Revision() rollcall.Revision { return l.feed.End().Entry.Revision }
+
 // Append writes a batch and returns its revision.
 func (l *Log) Append(ctx context.Context, b rollcall.Batch) (rollcall.Revision, error) {
 	if err := ctx.Err(); err != nil {
