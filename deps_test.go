@@ -24,6 +24,8 @@ var mayImport = map[string][]string{
 	".":      {},
 	"client": {"."},
 
+	"examples/hello": {},
+
 	"internal/record":  {"."},
 	"internal/auth":    {"."},
 	"internal/catalog": {".", "internal/record"},

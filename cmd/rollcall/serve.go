@@ -91,7 +91,11 @@ func (e *env) serve(ctx context.Context, c server.Config) error {
 		return err
 	}
 	return s.Run(ctx, func() {
-		fmt.Fprintf(e.err, "rollcall ready http=%s grpc=off dns=off\n", s.Addr())
+		fmt.Fprintf(e.err, `rollcall ready http=%[1]s grpc=off dns=off
+Register a first instance and find it (its lease lasts 15 s unless it is renewed):
+  curl -X PUT http://%[1]s/api/v1/services/hello/instances/hello-1 -d '{"port": 8080}'
+  curl http://%[1]s/api/v1/services/hello
+`, s.Addr())
 	})
 }
 
