@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -73,7 +74,7 @@ func (t *table) flush() error { return t.w.Flush() }
 // clean makes text safe for a terminal: control characters, with which it
 // could rewrite what else is shown, are escaped.
 func clean(s string) string {
-	if strings.IndexFunc(s, unsafeRune) < 0 {
+	if utf8.ValidString(s) && strings.IndexFunc(s, unsafeRune) < 0 {
 		return s
 	}
 	var b strings.Builder

@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ROLLCALL_ADDR", "127.0.0.1:1") // nobody, until a script starts a server
+			e.Setenv("GORACE", noPause)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -48,6 +49,10 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames: true,
 	})
 }
+
+// noPause keeps processes under the race detector from waiting for a second
+// before they exit.
+const noPause = "atexit_sleep_ms=0"
 
 // patience is how long a script waits for what must come.
 const patience = 20 * time.Second
@@ -80,7 +85,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	s := &serverProcess{done: make(chan struct{})}
 	s.cmd = exec.Command("rollcall", append(append([]string{"serve", "--http", "127.0.0.1:0"}, data...), args...)...)
 	s.cmd.Dir = ts.MkAbs(".")
-	s.cmd.Env = append(os.Environ(), "ROLLCALL_HTTP="+ts.Getenv("ROLLCALL_HTTP"), "ROLLCALL_CONFIG="+ts.Getenv("ROLLCALL_CONFIG"))
+	s.cmd.Env = append(os.Environ(), "GORACE="+noPause, "ROLLCALL_HTTP="+ts.Getenv("ROLLCALL_HTTP"), "ROLLCALL_CONFIG="+ts.Getenv("ROLLCALL_CONFIG"))
 	stderr, err := s.cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(s.cmd.Start())
@@ -234,8 +239,8 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 
 // child is what "rollcall run" wraps in scripts. "child exit N" ends at once;
 // "child echo" copies its input; "child until FILE" ends when there is such a
-// file; "child wait FILE" appends the names of the signals it gets to a file and
-// ends at SIGTERM or SIGINT.
+// file; "child wait FILE [COMMAND...]" appends the names of the signals it gets to
+// a file, and at SIGTERM or SIGINT what the command prints, and ends.
 func child() {
 	switch os.Args[1] {
 	case "exit":
@@ -260,6 +265,10 @@ func child() {
 			}
 			note(os.Args[2], s.String())
 			if s == syscall.SIGTERM || s == os.Interrupt {
+				if len(os.Args) > 3 {
+					out, _ := exec.Command(os.Args[3], os.Args[4:]...).CombinedOutput()
+					note(os.Args[2], string(out))
+				}
 				return
 			}
 		}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// typed runs a command line in this process and returns its status and output.
+func typed(t *testing.T, vars map[string]string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	e := &env{in: strings.NewReader(""), out: &out, err: &err, getenv: func(name string) string { return vars[name] }}
+	status = e.run(t.Context(), args)
+	return status, out.String(), err.String()
+}
+
+func TestEveryVerbTeaches(t *testing.T) {
+	root := newRoot(&env{getenv: func(string) string { return "" }})
+	for _, c := range root.Commands() {
+		if c.Example == "" || c.Short == "" {
+			t.Errorf("%s has no example or no short help", c.Name())
+		}
+		for line := range strings.Lines(c.Example) {
+			checkExample(t, root, c.Name(), line)
+		}
+	}
+}
+
+// checkExample parses an example's flags, so that none tells of one that is
+// not there.
+func checkExample(t *testing.T, root *cobra.Command, verb, line string) {
+	t.Helper()
+	_, rest, ok := strings.Cut(line, "rollcall "+verb)
+	if !ok {
+		return
+	}
+	cmd, _, err := root.Find([]string{verb})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for word := range strings.FieldsSeq(rest) {
+		if word == "--" || strings.ContainsAny(word, "$)|>") {
+			break
+		}
+		name, long := strings.CutPrefix(word, "--")
+		name, _, _ = strings.Cut(name, "=")
+		if long && cmd.Flags().Lookup(name) == nil && cmd.InheritedFlags().Lookup(name) == nil {
+			t.Errorf("an example of %s has --%s, which is no flag: %s", verb, name, line)
+		}
+	}
+}
+
+func TestTokenIsSentAndNeverShown(t *testing.T) {
+	var got string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprint(w, `{"type":"/problems/unauthenticated","status":401,"detail":"the token is not known"}`)
+	}))
+	defer s.Close()
+	vars := map[string]string{"ROLLCALL_ADDR": s.URL, "ROLLCALL_TOKEN": "s3cret"}
+	for _, verb := range [][]string{
+		{"status"}, {"services"}, {"instances"}, {"events"}, {"watch"}, {"resolve", "x"}, {"drain", "x", "y"},
+		{"deregister", "x", "y"}, {"register", "x", "--once"}, {"backup", "-"},
+	} {
+		got = ""
+		status, stdout, stderr := typed(t, vars, verb...)
+		if got != "Bearer s3cret" {
+			t.Errorf("%v sent the credentials %q", verb, got)
+		}
+		if status != exitFailed || !strings.Contains(stderr, "put a token into ROLLCALL_TOKEN") {
+			t.Errorf("%v: status %d, %q", verb, status, stderr)
+		}
+		if strings.Contains(stdout+stderr, "s3cret") {
+			t.Errorf("%v shows the token: %q %q", verb, stdout, stderr)
+		}
+	}
+	if _, _, help := typed(t, vars); strings.Contains(help, "s3cret") {
+		t.Error("the help shows the token")
+	}
+}
+
+func TestDurationsAreHumane(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 40 * time.Millisecond: "40ms", 59 * time.Second: "59s", time.Minute: "1m", 192 * time.Second: "3m12s",
+		5*time.Hour + 3*time.Minute: "5h3m", 26 * time.Hour: "1d2h", 48 * time.Hour: "2d", -time.Minute: "-1m",
+	} {
+		if got := humane(d); got != want {
+			t.Errorf("humane(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestCellsAreClean(t *testing.T) {
+	for s, want := range map[string]string{
+		"plain é 日本": "plain é 日本", "a\tb\nc": `a\tb\nc`, "\x1b[2J": `\x1b[2J`, "\u202etxt": `\u202etxt`, "bad \xff": "bad \ufffd",
+	} {
+		if got := clean(s); got != want {
+			t.Errorf("clean(%q) = %q, want %q", s, got, want)
+		}
+	}
+}
