@@ -75,9 +75,14 @@ const (
 // problemOf returns how err is answered; known is false for an error that no
 // one expected, which is not shown.
 func problemOf(err error) (p problem, known bool) {
+	var e *rollcall.Error
+	kindOf := err
+	if errors.As(err, &e) {
+		kindOf = e.Kind // whatever caused it
+	}
 	kind := outcome{kind: errUnexpected, status: http.StatusInternalServerError}
 	for _, o := range outcomes {
-		if errors.Is(err, o.kind) {
+		if errors.Is(kindOf, o.kind) {
 			kind, known = o, true
 			break
 		}
@@ -86,10 +91,9 @@ func problemOf(err error) (p problem, known bool) {
 	if kind.name != "" {
 		p.Type = "/problems/" + kind.name
 	}
-	var e *rollcall.Error
 	switch {
-	case errors.As(err, &e):
-		known = known || errors.Is(err, errUnexpected)
+	case e != nil:
+		known = known || e.Kind == errUnexpected
 		p.Field = shorten(e.Field, maxField)
 		p.Detail = shorten(e.Error(), maxDetail)
 		p.retry = e.RetryAfter

@@ -35,7 +35,7 @@ func (s *Server) endDrain(r request) (int, error) {
 	if err := s.reg.Drain(r.ctx, r.key(), false); err != nil {
 		return 0, err
 	}
-	return s.instanceIfAny(r)
+	return s.instance(r)
 }
 
 // setOverride sets an operator's verdict on an instance.
@@ -59,20 +59,11 @@ func (s *Server) clearOverride(r request) (int, error) {
 	if err := s.reg.Override(r.ctx, r.key(), nil); err != nil {
 		return 0, err
 	}
-	return s.instanceIfAny(r)
-}
-
-// instanceIfAny answers with what an instance is now; with nothing if it is
-// gone.
-func (s *Server) instanceIfAny(r request) (int, error) {
-	i, err := s.reg.Instance(r.ctx, r.key())
-	if errors.Is(err, rollcall.ErrNotFound) {
+	code, err := s.instance(r)
+	if errors.Is(err, rollcall.ErrNotFound) { // an override may be there without it
 		return r.empty()
 	}
-	if err != nil {
-		return 0, err
-	}
-	return s.sendInstance(r, http.StatusOK, &i)
+	return code, err
 }
 
 // listEvents answers with history, newest first.

@@ -198,9 +198,12 @@ func (s *Server) view(e *records, t watch.Type, r rollcall.Revision, v *catalog.
 	e.shut(r)
 }
 
-// appendItem writes an instance as readers see it.
+// appendItem writes an instance as answers and records show it: without its
+// load, which changes too often for what is kept and is shown with the instance
+// alone.
 func (s *Server) appendItem(b []byte, item *catalog.Item) []byte {
 	i := item.Instance()
 	s.reg.Overlay(&i)
+	i.Load = nil
 	return i.AppendJSON(b)
 }

@@ -43,11 +43,11 @@ const (
 
 // queryParams are the parameters of a query; cap.NAME and meta.NAME come beside
 // them.
-const queryParams = "health filter near limit pick caller subset subset_size at min_revision max_age consistent after wait"
+const queryParams = "health filter near limit pick caller subset subset_size at min_revision max_age consistent after"
 
 func routes() []route {
 	return []route{
-		{"GET", pathService, "resolve", "namespace query", (*Server).resolve, false},
+		{"GET", pathService, "resolve", "namespace query wait", (*Server).resolve, false},
 		{"GET", pathService + "/watch", "watchService", "namespace query", (*Server).watch, true},
 		{"GET", api + "/watch", "watch", "namespace query", (*Server).watch, true},
 		{"GET", api + "/services", "listServices", "namespace limit after", (*Server).listServices, false},

@@ -25,9 +25,6 @@ func (s *Server) watch(r request) (int, error) {
 			return 0, rollcall.Invalid("Last-Event-ID", err.Error())
 		}
 	}
-	if _, ok := r.params["wait"]; ok {
-		return 0, rollcall.Invalid("wait", "is not a parameter of a watch, which goes on until it is closed")
-	}
 	sub, plan, err := s.reg.Watch(r.ctx, &q)
 	if err != nil {
 		return 0, err

@@ -128,7 +128,17 @@ func (d *Decoder) syntax(err error) error {
 }
 
 // fail returns an error about the value that was read last.
-func (d *Decoder) fail(detail string) error { return rollcall.Invalid(d.field(), detail) }
+func (d *Decoder) fail(detail string) error {
+	field := d.field()
+	switch {
+	case field != "":
+	case d.base > 0:
+		detail = "the item " + detail
+	default:
+		detail = "the body " + detail
+	}
+	return rollcall.Invalid(field, detail)
+}
 
 // wrong says that a value is of another type than it should be.
 func (d *Decoder) wrong(kind jsontext.Kind, want string) error {
