@@ -49,7 +49,7 @@ func (h *History) Events(f rollcall.EventFilter, after string, limit int) (es []
 			return nil, "", rollcall.Invalid("after", fmt.Sprintf("%.40q is not a cursor: pass back what next said", after))
 		}
 	}
-	f.Namespace, f.Service = strings.ToLower(f.Namespace), strings.ToLower(f.Service)
+	f.Namespace = strings.ToLower(f.Namespace)
 	for oldest := h.total - uint64(len(h.ring)); n > oldest; n-- {
 		e := &h.ring[(n-1)%Capacity]
 		if !matches(&f, e) {
@@ -65,7 +65,7 @@ func (h *History) Events(f rollcall.EventFilter, after string, limit int) (es []
 
 func matches(f *rollcall.EventFilter, e *rollcall.Event) bool {
 	return (f.Namespace == "" || f.Namespace == e.Namespace) &&
-		(f.Service == "" || f.Service == e.Service) &&
+		(f.Service == "" || strings.EqualFold(f.Service, e.Service)) &&
 		(f.ID == "" || f.ID == e.ID) &&
 		(f.Since.IsZero() || !e.At.Before(f.Since)) &&
 		(f.Until.IsZero() || e.At.Before(f.Until))

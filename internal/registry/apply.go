@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
@@ -128,7 +129,7 @@ func (r *Registry) grant(key rollcall.Key, e *catalog.Event) {
 // story tells an event as history has it.
 func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
 	ev = rollcall.Event{
-		Revision: e.Revision, At: e.Change.At, Namespace: e.Service.Namespace, Service: e.Service.Service, ID: e.ID,
+		Revision: e.Revision, At: e.Change.At, Namespace: e.Service.Namespace, Service: r.nameOf(e.Service), ID: e.ID,
 		By: e.Change.By, Via: e.Change.Via, Why: e.Change.Why,
 	}
 	if e.Before != nil {
@@ -148,7 +149,7 @@ func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
 	case rollcall.HealthPut:
 		ev.Type = "health"
 		if ev.Why == "" {
-			ev.Why = string(b.Slot) + ": " + b.Reason
+			ev.Why = strings.TrimSuffix(string(b.Slot)+": "+b.Reason, ": ")
 		}
 	case rollcall.OverridePut:
 		ev.Type = "override"
@@ -161,6 +162,14 @@ func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
 		return ev, false
 	}
 	return ev, true
+}
+
+// nameOf returns a service's name as it was first written.
+func (r *Registry) nameOf(key rollcall.ServiceKey) string {
+	if v := r.catalog.Snapshot().View(key); v != nil {
+		return v.Name()
+	}
+	return key.Service
 }
 
 func (r *Registry) expireAt(key rollcall.Key, o *rollcall.Override) {

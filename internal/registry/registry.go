@@ -194,14 +194,14 @@ func (r *Registry) sawForeign() {
 
 // unknown returns the error for a service that is not in the catalog.
 func (r *Registry) unknown(key rollcall.ServiceKey) error {
-	if left, ok := r.settling(); ok {
+	if _, ok := r.settling(); ok {
 		return &rollcall.Error{
-			Kind: rollcall.ErrSettling, RetryAfter: left.Round(time.Second) + time.Second,
+			Kind: rollcall.ErrSettling, RetryAfter: 2 * time.Second,
 			Detail: fmt.Sprintf("service %s is not known yet; the registry's log is new and its instances may be about to register again", key),
 		}
 	}
 	return &rollcall.Error{
-		Kind: rollcall.ErrNotFound, Field: "service",
+		Kind:   rollcall.ErrNotFound,
 		Detail: fmt.Sprintf("service %s has no instance and had none lately; list what there is with GET /api/v1/services", key),
 	}
 }

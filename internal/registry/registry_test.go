@@ -17,7 +17,7 @@ import (
 // start runs a registry on a log for the length of the test.
 func start(t *testing.T, log registry.Log) *registry.Registry {
 	t.Helper()
-	r := registry.New(registry.Options{Log: log, Logger: slog.New(slog.DiscardHandler)})
+	r := registry.New(registry.Options{Log: log, Logger: discard()})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -122,3 +122,5 @@ func TestSilenceIsMarkedThenRemoved(t *testing.T) {
 		}
 	})
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

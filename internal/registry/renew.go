@@ -64,7 +64,7 @@ func (r *Registry) registerAgain(key rollcall.Key) error {
 	r.sawForeign()
 	r.metrics.unknownRenewals.Inc()
 	return &rollcall.Error{
-		Kind: rollcall.ErrNotFound, Field: "id",
+		Kind:   rollcall.ErrNotFound,
 		Detail: fmt.Sprintf("instance %s of service %s is not registered; register it again", key.ID, key.ServiceKey),
 	}
 }

@@ -325,14 +325,15 @@ func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool) error {
 		return r.noInstance(key)
 	}
 	put := rollcall.HealthPut{Service: key.ServiceKey, Slot: rollcall.SlotDrain, Status: rollcall.Healthy, IDs: []string{key.ID}}
+	why := "drain ended"
 	if on {
-		put.Status = rollcall.Draining
+		put.Status, why = rollcall.Draining, "drain begun"
 	}
 	if _, draining := item.Finding(rollcall.SlotDrain); draining == on {
 		return nil
 	}
 	_, err := r.append(ctx, rollcall.Batch{
-		Changes: []rollcall.Change{change(ctx, put, "")},
+		Changes: []rollcall.Change{change(ctx, put, why)},
 		If:      []rollcall.Precondition{{Key: key, Incarnation: item.Incarnation()}},
 	})
 	return err
@@ -404,7 +405,7 @@ func checkService(key rollcall.ServiceKey) error {
 // noInstance returns the error for an instance that is not in the catalog.
 func (r *Registry) noInstance(key rollcall.Key) error {
 	return &rollcall.Error{
-		Kind: rollcall.ErrNotFound, Field: "id",
+		Kind:   rollcall.ErrNotFound,
 		Detail: fmt.Sprintf("instance %s of service %s is not registered", key.ID, key.ServiceKey),
 	}
 }
