@@ -13,10 +13,12 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/test/process"
 )
 
 var (
@@ -48,7 +50,7 @@ func (w *writer) instance(id string, n int) rollcall.Instance {
 }
 
 // run writes until ctx ends, which it does when the server is killed.
-func (w *writer) run(ctx context.Context, p *process, acks *atomic.Int64) error {
+func (w *writer) run(ctx context.Context, p *process.Process, acks *atomic.Int64) error {
 	for {
 		id := fmt.Sprintf("%s-%d", w.name, w.rng.IntN(50))
 		w.n++
@@ -56,9 +58,9 @@ func (w *writer) run(ctx context.Context, p *process, acks *atomic.Int64) error 
 		var err error
 		if w.acked[id] != absent && w.rng.IntN(5) == 0 {
 			w.open = absent
-			err = p.client.Deregister(ctx, rollcall.NewKey("", "crash-"+w.name, id))
+			err = p.Client.Deregister(ctx, rollcall.NewKey("", "crash-"+w.name, id))
 		} else {
-			_, err = p.client.Put(ctx, w.instance(id, w.n))
+			_, err = p.Client.Put(ctx, w.instance(id, w.n))
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -74,10 +76,10 @@ func (w *writer) run(ctx context.Context, p *process, acks *atomic.Int64) error 
 
 // check compares what the server has with what it must have, and takes over
 // what it made of the open call.
-func (w *writer) check(t *testing.T, p *process) {
+func (w *writer) check(t *testing.T, p *process.Process) {
 	t.Helper()
 	has := map[string]int{}
-	ans, err := p.client.Resolve(t.Context(), rollcall.Query{Service: "crash-" + w.name, Health: rollcall.HealthAny})
+	ans, err := p.Client.Resolve(t.Context(), rollcall.Query{Service: "crash-" + w.name, Health: rollcall.HealthAny})
 	if err != nil && !errors.Is(err, rollcall.ErrNotFound) {
 		t.Fatalf("%s: %v", w.name, err)
 	}
@@ -125,7 +127,7 @@ func TestCrashes(t *testing.T) {
 	var slowest time.Duration
 	for n := range *crashes {
 		begin := time.Now()
-		p, err := start(dir)
+		p, err := process.Start(dir)
 		if err != nil {
 			t.Fatalf("start %d: %v", n, err)
 		}
@@ -134,7 +136,7 @@ func TestCrashes(t *testing.T) {
 			w.check(t, p)
 		}
 		if t.Failed() {
-			p.kill()
+			p.Kill()
 			t.Fatalf("after %d crashes", n)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -148,15 +150,15 @@ func TestCrashes(t *testing.T) {
 		}
 		select {
 		case <-time.After(time.Duration(20+rng.IntN(280)) * time.Millisecond):
-		case <-p.exited:
-			t.Errorf("the server ended by itself: %v\n%s", p.err, p.output())
+		case <-p.Exited:
+			t.Errorf("the server ended by itself: %v\n%s", p.Err, p.Output())
 		}
 		// The context ends first, so that a writer does not take the refused
 		// connection for an answer; what it waits for then is open.
 		cancel()
-		p.cmd.Process.Kill()
+		p.Signal(syscall.SIGKILL)
 		wg.Wait()
-		p.kill()
+		p.Kill()
 	}
 	t.Logf("%d acknowledged writes, slowest start %v", acks.Load(), slowest)
 }

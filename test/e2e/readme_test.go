@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollcall-registry/rollcall/test/process"
 )
 
 // step is a command that the README prints, with what it prints of its output.
@@ -127,7 +129,7 @@ func TestReadme(t *testing.T) {
 		switch command, inBackground := strings.CutSuffix(s.command, " &"); {
 		case command == "make run":
 			out := background(command)
-			eventually(t, time.Minute, func() error {
+			process.Eventually(t, time.Minute, func() error {
 				if text := strings.Join(out.lines(), "\n"); !strings.Contains(text, "rollcall ready http=127.0.0.1:7070") {
 					return fmt.Errorf("make run has not said that it is ready:\n%s", text)
 				}
@@ -135,7 +137,7 @@ func TestReadme(t *testing.T) {
 			})
 		case strings.HasPrefix(command, "rollcall watch"):
 			watching = background(command)
-			eventually(t, 10*time.Second, func() error {
+			process.Eventually(t, 10*time.Second, func() error {
 				if len(watching.lines()) < 2 {
 					return fmt.Errorf("%s prints nothing", command)
 				}
@@ -144,7 +146,7 @@ func TestReadme(t *testing.T) {
 		case inBackground:
 			background(command)
 		default:
-			eventually(t, 10*time.Second, func() error {
+			process.Eventually(t, 10*time.Second, func() error {
 				out := new(output)
 				if err := shell(command, out).Run(); err != nil {
 					return fmt.Errorf("%s: %w\n%s", command, err, strings.Join(out.lines(), "\n"))
@@ -159,7 +161,7 @@ func TestReadme(t *testing.T) {
 	if watching == nil {
 		t.Fatal("the README watches nothing")
 	}
-	eventually(t, 10*time.Second, func() error {
+	process.Eventually(t, 10*time.Second, func() error {
 		if diff := cmp.Diff(same(watched), same(watching.lines())); diff != "" {
 			return fmt.Errorf("the watch printed something else (-README +now):\n%s", diff)
 		}
