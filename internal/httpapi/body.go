@@ -30,14 +30,12 @@ func (s *Server) read(r request, limit int64) (*form.Decoder, error) {
 	if !r.hasBody() {
 		d.Begin(nil)
 	} else {
-		c := http.NewResponseController(r.w)
-		c.SetReadDeadline(time.Now().Add(s.o.BodyTimeout))
 		err := d.Fill(http.MaxBytesReader(r.w, r.Body, limit), r.ContentLength)
-		c.SetReadDeadline(time.Time{})
 		if err != nil {
 			s.done(d)
 			return nil, s.unread(err, limit)
 		}
+		http.NewResponseController(r.w).SetReadDeadline(time.Time{})
 	}
 	return d, nil
 }

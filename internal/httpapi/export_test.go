@@ -3,6 +3,8 @@ package httpapi
 import (
 	"maps"
 	"slices"
+
+	"github.com/rollcall-registry/rollcall"
 )
 
 // Route is a line of the table of routes, for tests.
@@ -27,4 +29,15 @@ func Routes() (rs []Route) {
 		rs = append(rs, Route{r.method, r.pattern, r.operation, params})
 	}
 	return rs
+}
+
+// ParseQuery reads a query string as a route does that takes all of a query's
+// parameters.
+func ParseQuery(raw string) (q rollcall.Query, err error) {
+	m := mounted{takes: takes("namespace query wait")}
+	r := request{}
+	if r.params, err = m.parse(raw); err != nil {
+		return q, err
+	}
+	return q, r.query(&q)
 }

@@ -96,6 +96,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.panicked(w, r, p)
 		}
 	}()
+	if r.ContentLength != 0 {
+		// Holds for what net/http reads of a body that no handler wants, too;
+		// who reads a body whole lifts it.
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.o.BodyTimeout))
+	}
 	if dirty(r.URL) {
 		s.refuse(w, r, noSuchPath(r.URL.Path))
 		return

@@ -18,7 +18,8 @@ type Decoder struct {
 	buf  []byte
 	in   bytes.Buffer
 	json jsontext.Decoder
-	base int // levels that a field's name leaves out: those around one item of many
+	what string // is being read, for errors about the whole of it
+	base int    // levels that a field's name leaves out: those around one item of many
 
 	broken bool // the JSON itself is wrong: nothing behind the error can be read
 }
@@ -52,7 +53,7 @@ func (d *Decoder) Begin(body []byte) {
 	d.buf = body
 	d.in = *bytes.NewBuffer(body)
 	d.json.Reset(&d.in)
-	d.base, d.broken = 0, false
+	d.what, d.base, d.broken = "the body", 0, false
 }
 
 // Release forgets the body, and its memory if that has become large.
@@ -130,12 +131,8 @@ func (d *Decoder) syntax(err error) error {
 // fail returns an error about the value that was read last.
 func (d *Decoder) fail(detail string) error {
 	field := d.field()
-	switch {
-	case field != "":
-	case d.base > 0:
-		detail = "the item " + detail
-	default:
-		detail = "the body " + detail
+	if field == "" {
+		detail = d.what + " " + detail
 	}
 	return rollcall.Invalid(field, detail)
 }

@@ -28,7 +28,7 @@ func (d *Decoder) Instances(most int) (items []Item, _ error) {
 		}
 		var i Item
 		depth := d.json.StackDepth()
-		d.base = depth
+		d.what, d.base = "the item", depth
 		if i.Err = d.instance(&i.Instance); d.broken {
 			return i.Err
 		}
