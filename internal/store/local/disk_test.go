@@ -334,14 +334,17 @@ type cut struct {
 	seed  uint64
 }
 
-// Kinds of blank and names.
+// Kinds of blank.
 const (
 	short   = iota // the file ends
 	zeros          // zeros: the size was written, the data not
 	sectors        // some of the others did get there, too
 	blanks
+)
 
-	allNames = iota - blanks - 1
+// Kinds of names.
+const (
+	allNames = iota
 	noNames
 	someNames
 	nameKinds
