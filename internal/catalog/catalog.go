@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -138,6 +139,7 @@ func (c *Catalog) view(key rollcall.ServiceKey) *View {
 	}
 	v := c.next.View(key)
 	if v == nil {
+		key := rollcall.ServiceKey{Namespace: strings.Clone(key.Namespace), Service: strings.Clone(key.Service)}
 		v = &View{key: &key, name: key.Service, items: newItems(), budget: c.budget}
 		c.next.names.Set(v.key)
 	} else {
@@ -183,8 +185,11 @@ func (c *Catalog) touch(key rollcall.ServiceKey, ch *rollcall.Change) *View {
 
 func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
 	v := c.touch(b.Key.ServiceKey, ch)
+	// What stays gets memory of its own: a change that was read back from the log
+	// shares that of its whole page. The id is shared by all that know the
+	// instance, for as long as it is registered.
 	n := &Item{
-		service: v.key, id: b.Key.ID, record: b.Record, revision: ch.Revision, incarnation: b.Incarnation,
+		service: v.key, record: rollcall.Record(strings.Clone(string(b.Record))), revision: ch.Revision, incarnation: b.Incarnation,
 		registered: b.RegisteredAt.UnixNano(), status: rollcall.Healthy, since: ch.At.UnixNano(),
 	}
 	if n.incarnation == 0 {
@@ -193,8 +198,13 @@ func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
 	if b.RegisteredAt.IsZero() {
 		n.registered = ch.At.UnixNano()
 	}
-	old := v.Get(n.id)
+	old := v.Get(b.Key.ID)
 	var o *rollcall.Override
+	if old != nil {
+		n.id = old.id
+	} else {
+		n.id = strings.Clone(b.Key.ID)
+	}
 	switch {
 	case old != nil:
 		o = old.Override()
@@ -205,7 +215,7 @@ func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
 		delete(v.orphans, n.id)
 	}
 	if name := record.ServiceName(b.Record); old == nil && v.items.Len() == 0 && name != "" {
-		v.name = name
+		v.name = strings.Clone(name)
 	}
 	if findings := inherit(old, n, ch.At); len(findings) > 0 || o != nil || n.status != rollcall.Healthy {
 		n = n.with(findings, o, ch.At.UnixNano())

@@ -328,9 +328,8 @@ func TestRegisterManyAnswersForEach(t *testing.T) {
 // brokenLog is a log that can be told to refuse writes.
 type brokenLog struct {
 	*memory.Log
-	mu          sync.Mutex
-	broken      bool
-	checkpoints int
+	mu     sync.Mutex
+	broken bool
 }
 
 func (l *brokenLog) Append(ctx context.Context, b rollcall.Batch) (rollcall.Revision, error) {
