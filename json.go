@@ -2,7 +2,6 @@ package rollcall
 
 import (
 	"encoding/json"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -11,8 +10,10 @@ import (
 )
 
 // AppendJSON appends the instance's JSON form to b: the same document that
-// encoding/json makes of it, with map keys sorted, at a fraction of the cost.
+// encoding/json makes of it, with map keys sorted, at a fraction of the cost. It
+// escapes only what JSON asks to be escaped.
 func (i *Instance) AppendJSON(b []byte) []byte {
+	var keys [16]string // kept off the heap
 	b = append(b, '{')
 	if i.Namespace != "" {
 		b = appendString(append(b, `"namespace":`...), i.Namespace)
@@ -23,7 +24,7 @@ func (i *Instance) AppendJSON(b []byte) []byte {
 	b = appendField(b, `,"address":`, i.Address)
 	if len(i.Ports) > 0 {
 		b = append(b, `,"ports":{`...)
-		for n, k := range sortedKeys(i.Ports) {
+		for n, k := range sortedKeys(keys[:], i.Ports) {
 			b = appendMember(b, n, k)
 			b = strconv.AppendUint(b, uint64(i.Ports[k]), 10)
 		}
@@ -46,7 +47,7 @@ func (i *Instance) AppendJSON(b []byte) []byte {
 	}
 	if len(i.Capabilities) > 0 {
 		b = append(b, `,"capabilities":{`...)
-		for n, k := range sortedKeys(i.Capabilities) {
+		for n, k := range sortedKeys(keys[:], i.Capabilities) {
 			b = appendMember(b, n, k)
 			b = i.Capabilities[k].AppendJSON(b)
 		}
@@ -54,7 +55,7 @@ func (i *Instance) AppendJSON(b []byte) []byte {
 	}
 	if len(i.Metadata) > 0 {
 		b = append(b, `,"metadata":{`...)
-		for n, k := range sortedKeys(i.Metadata) {
+		for n, k := range sortedKeys(keys[:], i.Metadata) {
 			b = appendMember(b, n, k)
 			b = appendString(b, i.Metadata[k])
 		}
@@ -163,8 +164,15 @@ func (v Value) AppendJSON(b []byte) []byte {
 	return append(b, "null"...)
 }
 
-// sortedKeys returns the keys of m in order.
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+// sortedKeys returns the keys of m in order, in buf if they fit.
+func sortedKeys[V any](buf []string, m map[string]V) []string {
+	buf = buf[:0]
+	for k := range m {
+		buf = append(buf, k)
+	}
+	slices.Sort(buf)
+	return buf
+}
 
 func appendMember(b []byte, n int, name string) []byte {
 	if n > 0 {
@@ -205,7 +213,11 @@ func appendTime(b []byte, t time.Time) []byte {
 // appendFloat writes f as encoding/json does (ECMAScript's rule).
 func appendFloat(b []byte, f float64) []byte {
 	if a := math.Abs(f); a != 0 && (a < 1e-6 || a >= 1e21) {
-		return strconv.AppendFloat(b, f, 'e', -1, 64)
+		b = strconv.AppendFloat(b, f, 'e', -1, 64)
+		if n := len(b); b[n-3] == '-' && b[n-2] == '0' { // e-09 is e-9
+			b = append(b[:n-2], b[n-1])
+		}
+		return b
 	}
 	return strconv.AppendFloat(b, f, 'f', -1, 64)
 }
@@ -237,8 +249,14 @@ func appendString(b []byte, s string) []byte {
 		switch c {
 		case '"', '\\':
 			b = append(b, '\\', c)
+		case '\b':
+			b = append(b, '\\', 'b')
+		case '\f':
+			b = append(b, '\\', 'f')
 		case '\n':
 			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
 		case '\t':
 			b = append(b, '\\', 't')
 		default:
