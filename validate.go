@@ -98,7 +98,7 @@ func (i *Instance) Validate(l Limits) error {
 	v.address(i.Address)
 	v.count("ports", len(i.Ports), l.Ports)
 	for name, port := range i.Ports {
-		field := "ports." + name
+		field := fmt.Sprintf("ports.%.140s", name)
 		v.add(CheckName(field, name))
 		if port == 0 {
 			v.fail(field, "is 0; a port is 1 to 65535")
@@ -180,16 +180,13 @@ func (v *validator) label(field, name string) {
 }
 
 func (v *validator) address(a string) {
-	if a == "" {
-		return
-	}
-	if _, err := netip.ParseAddr(a); err == nil {
-		return
-	}
+	ip, err := netip.ParseAddr(a)
+	isIP := err == nil && (ip.Zone() == "" || hostName(ip.Zone())) // a zone may be any bytes to netip
 	switch {
+	case a == "":
 	case len(a) > maxAddress:
 		v.fail("address", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(a), maxAddress))
-	case !hostName(a):
+	case !isIP && !hostName(a):
 		v.fail("address", fmt.Sprintf("%.260q is neither an IP address nor a host name; ports go into \"ports\"", a))
 	}
 }
