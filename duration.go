@@ -29,7 +29,7 @@ func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 func (d *Duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
 	if err != nil {
-		return fmt.Errorf("%q is not a duration: write it like 500ms, 15s or 1m30s", b)
+		return fmt.Errorf("%.40q is not a duration: write it like 500ms, 15s or 1m30s", b)
 	}
 	*d = Duration(v)
 	return nil
