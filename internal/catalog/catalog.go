@@ -271,7 +271,9 @@ func (c *Catalog) health(ch *rollcall.Change, b rollcall.HealthPut) {
 		}
 		return
 	}
-	f := rollcall.Finding{Slot: b.Slot, Status: b.Status, Reason: b.Reason, Since: ch.At}
+	f := rollcall.Finding{
+		Slot: rollcall.Slot(strings.Clone(string(b.Slot))), Status: b.Status, Reason: strings.Clone(b.Reason), Since: ch.At,
+	}
 	for _, id := range b.IDs {
 		old := v.Get(id)
 		if old == nil {
