@@ -63,14 +63,10 @@ func (r *request) write(s *Server, code int, body []byte) (int, error) {
 	if code != http.StatusOK {
 		r.w.WriteHeader(code)
 	}
-	if len(body) < worthDeadline {
-		r.w.Write(body)
-		return code, nil
+	if len(body) >= worthDeadline {
+		http.NewResponseController(r.w).SetWriteDeadline(time.Now().Add(s.o.WriteTimeout))
 	}
-	c := http.NewResponseController(r.w)
-	c.SetWriteDeadline(time.Now().Add(s.o.WriteTimeout))
 	r.w.Write(body)
-	c.SetWriteDeadline(time.Time{})
 	return code, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
@@ -29,13 +28,11 @@ func (s *Server) read(r request, limit int64) (*form.Decoder, error) {
 	d := s.bodies.Get().(*form.Decoder)
 	if !r.hasBody() {
 		d.Begin(nil)
-	} else {
-		err := d.Fill(http.MaxBytesReader(r.w, r.Body, limit), r.ContentLength)
-		if err != nil {
-			s.done(d)
-			return nil, s.unread(err, limit)
-		}
-		http.NewResponseController(r.w).SetReadDeadline(time.Time{})
+		return d, nil
+	}
+	if err := d.Fill(http.MaxBytesReader(r.w, r.Body, limit), r.ContentLength); err != nil {
+		s.done(d)
+		return nil, s.unread(err, limit)
 	}
 	return d, nil
 }

@@ -183,6 +183,12 @@ func noSuchPath(path string) error {
 	return &rollcall.Error{Kind: rollcall.ErrNotFound, Detail: fmt.Sprintf("nothing is at %.200q; %s/openapi.json says what is where", path, api)}
 }
 
+// foreignOrigin keeps web pages from changing what they find on the machine of
+// whoever looks at them: what is sent as a form needs no leave of the server.
+func foreignOrigin() error {
+	return &rollcall.Error{Kind: rollcall.ErrForbidden, Detail: "a web page of another origin may not change anything here"}
+}
+
 func unsupported(field, detail string) error {
 	return &rollcall.Error{Kind: rollcall.ErrUnsupported, Field: field, Detail: detail}
 }

@@ -63,7 +63,8 @@ func answered(t *testing.T, r io.Reader) int {
 }
 
 func TestSlowBody(t *testing.T) {
-	w := newWorld(t, httpapi.Options{BodyTimeout: 50 * time.Millisecond})
+	w := newWorld(t, httpapi.Options{BodyTimeout: 50 * time.Millisecond, WriteTimeout: 100 * time.Millisecond})
+	w.register("s", "i")
 	_, r := w.raw("PUT /api/v1/services/s/instances/i HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"address\":")
 	if code := answered(t, r); code != 408 {
 		t.Errorf("a body that does not come is answered with %d", code)
@@ -78,8 +79,12 @@ func TestSlowBody(t *testing.T) {
 			t.Errorf("%s: the connection is not closed: %v", head, err)
 		}
 	}
+	// No deadline is left behind for what follows on a connection.
+	_, r = w.raw("GET /api/v1/backup HTTP/1.1\r\nHost: x\r\n\r\nGET /api/v1/services/s?wait=400ms&after=" + w.tokenOf("s") + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if all, err := io.ReadAll(r); err != nil || strings.Count(string(all), "HTTP/1.1 200 OK") != 2 {
+		t.Errorf("%v: %.300s", err, all)
+	}
 	// The deadline is the body's alone: a slow answer outlasts it.
-	w.register("s", "i")
 	token := w.tokenOf("s")
 	_, r = w.raw("POST /api/v1/services/s/instances/i/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}" +
 		"GET /api/v1/services/s?wait=200ms&after=" + token + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -163,12 +168,27 @@ func TestAddressIsThePeers(t *testing.T) {
 	}
 }
 
+// A web page cannot register anything on the machine of whoever looks at it.
+func TestForeignPages(t *testing.T) {
+	w := newWorld(t, httpapi.Options{})
+	const path, body = "/api/v1/instances", `[{"service":"s","id":"i","address":"10.0.0.1"}]`
+	for _, headers := range [][]string{
+		{"Sec-Fetch-Site", "cross-site"},
+		{"Sec-Fetch-Site", "same-site"},
+		{"Origin", "http://evil.example"},
+		{"Origin", "null"},
+	} {
+		w.do("POST", path, body, append(headers, "Content-Type", "application/x-www-form-urlencoded")...).problem(403, "")
+		if r := w.do("GET", "/api/v1/services", "", headers...).want(200); r.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Error("any page may read")
+		}
+	}
+	w.do("POST", path, body, "Sec-Fetch-Site", "same-origin", "Origin", w.http.URL).want(200)
+}
+
 // 10,000 connections that send nothing hold nobody up.
 func TestIdleConnections(t *testing.T) {
-	n := 9_000
-	if testing.Short() || raceEnabled {
-		n = 200
-	}
+	n := connections()
 	w := newWorld(t, httpapi.Options{})
 	w.register("payments", "p-1")
 	before := inUse()

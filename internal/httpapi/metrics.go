@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"operation", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "rollcall_http_request_seconds",
-			Help:    "How long requests of the native HTTP API took, streams aside.",
+			Help:    "How long requests of the native HTTP API took, streams and long polls aside.",
 			Buckets: prometheus.ExponentialBuckets(50e-6, 4, 9), // 50 µs to 3.3 s
 		}, []string{"operation"}),
 		watchers: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -62,13 +62,13 @@ func (m *metrics) of(rt route) operation {
 	return o
 }
 
-func (o *operation) done(start time.Time, code int) {
+func (o *operation) done(start time.Time, code int, timed bool) {
 	if code == http.StatusOK {
 		o.ok.Inc()
 	} else {
 		o.requests.WithLabelValues(strconv.Itoa(code)).Inc()
 	}
-	if o.seconds != nil {
+	if timed && o.seconds != nil {
 		o.seconds.Observe(time.Since(start).Seconds())
 	}
 }

@@ -130,15 +130,16 @@ func takes(params string) map[string]bool {
 func (m *mounted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	rq := request{Request: r, w: w, ctx: auth.With(r.Context(), auth.Anonymous("http"))}
-	code, err := m.serve(rq)
+	code, err := m.serve(&rq)
 	if err != nil {
 		code = m.server.refuse(w, r, err)
 	}
-	m.metrics.done(start, code)
+	_, waits := rq.params["wait"] // a long poll takes as long as it takes
+	m.metrics.done(start, code, !waits)
 	m.server.logAccess(r, m.operation, code)
 }
 
-func (m *mounted) serve(r request) (int, error) {
+func (m *mounted) serve(r *request) (int, error) {
 	h := r.w.Header()
 	h["X-Content-Type-Options"] = headerNosniff
 	h["Cache-Control"] = headerNoStore
@@ -148,7 +149,7 @@ func (m *mounted) serve(r request) (int, error) {
 			return 0, err
 		}
 	}
-	return m.handle(m.server, r)
+	return m.handle(m.server, *r)
 }
 
 // parse reads the query string and refuses what the route does not take: a

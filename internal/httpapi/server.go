@@ -56,6 +56,7 @@ type Server struct {
 	o       Options
 	mux     *http.ServeMux
 	metrics *metrics
+	origins http.CrossOriginProtection
 	bodies  sync.Pool // of *form.Decoder
 	scratch sync.Pool // of *[]byte, for small answers
 }
@@ -97,12 +98,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	if r.ContentLength != 0 {
-		// Holds for what net/http reads of a body that no handler wants, too;
-		// who reads a body whole lifts it.
+		// Holds for what net/http reads of a body that no handler wants, too,
+		// and ends with the body.
 		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.o.BodyTimeout))
 	}
 	if dirty(r.URL) {
 		s.refuse(w, r, noSuchPath(r.URL.Path))
+		return
+	}
+	if s.origins.Check(r) != nil {
+		s.refuse(w, r, foreignOrigin())
 		return
 	}
 	s.mux.ServeHTTP(w, r)

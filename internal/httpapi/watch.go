@@ -256,8 +256,8 @@ func (st *stream) flush() error { return st.c.Flush() }
 
 // finish ends the stream in good order.
 func (st *stream) finish() {
+	st.c.SetWriteDeadline(time.Now().Add(st.s.o.WriteTimeout))
 	if st.gzip != nil {
-		st.c.SetWriteDeadline(time.Now().Add(st.s.o.WriteTimeout))
 		st.r.w.Write(st.gzip.append(nil))
 	}
 }

@@ -420,10 +420,7 @@ func TestSlowReaderIsDropped(t *testing.T) {
 
 // Watchers that idle cost little, and all of them are told.
 func TestManyWatchers(t *testing.T) {
-	n := 9_000
-	if testing.Short() || raceEnabled {
-		n = 200
-	}
+	n := connections()
 	w := newWorld(t, httpapi.Options{})
 	w.register("payments", "p-1")
 	conns := make([]net.Conn, 0, n)
