@@ -4,7 +4,11 @@
 // all the same, so that a policy has one place to go.
 package auth
 
-import "context"
+import (
+	"context"
+
+	"github.com/rollcall-registry/rollcall"
+)
 
 // Principal is who asks, and through which door.
 type Principal struct {
@@ -27,10 +31,10 @@ const (
 	Export   Action = "export"   // backup
 )
 
-// Authorize returns nil if p may do action to resource ("namespace/service",
-// "namespace/service/id" or "" for the whole), else an error that matches
-// rollcall.ErrForbidden.
-func Authorize(p Principal, action Action, resource string) error { return nil }
+// Authorize returns nil if p may do action to resource, else an error that
+// matches [rollcall.ErrForbidden]. A resource without an ID is a service, without
+// a service a namespace, and the zero one is everything.
+func Authorize(p Principal, action Action, resource rollcall.Key) error { return nil }
 
 type contextKey struct{}
 

@@ -38,7 +38,7 @@ func (e *Event) HealthOnly() bool {
 type Catalog struct {
 	published atomic.Pointer[Snapshot]
 	synced    atomic.Bool
-	budget    *Memos
+	shared    *shared
 
 	// The writer's own.
 	edit   uint64 // numbers the drafts between two publications
@@ -51,7 +51,7 @@ type Catalog struct {
 
 // New returns an empty catalog that has seen no log.
 func New() *Catalog {
-	c := &Catalog{budget: &Memos{limit: DefaultMemoBytes}, edit: 1, drafts: map[rollcall.ServiceKey]*View{}}
+	c := &Catalog{shared: &shared{budget: memos{limit: DefaultMemoBytes}}, edit: 1, drafts: map[rollcall.ServiceKey]*View{}}
 	c.next = emptySnapshot(maphash.MakeSeed())
 	c.published.Store(c.next)
 	c.draft()
@@ -140,12 +140,12 @@ func (c *Catalog) view(key rollcall.ServiceKey) *View {
 	v := c.next.View(key)
 	if v == nil {
 		key := rollcall.ServiceKey{Namespace: strings.Clone(key.Namespace), Service: strings.Clone(key.Service)}
-		v = &View{key: &key, name: key.Service, items: newItems(), budget: c.budget}
+		v = &View{key: &key, name: key.Service, items: newItems(), shared: c.shared}
 		c.next.names.Set(v.key)
 	} else {
 		v = &View{
 			key: v.key, name: v.name, revision: v.revision, changed: v.changed, items: v.items.Copy(),
-			counts: v.counts, settings: v.settings, orphans: v.orphans, budget: c.budget,
+			counts: v.counts, settings: v.settings, orphans: v.orphans, shared: c.shared,
 		}
 	}
 	c.drafts[key] = v

@@ -336,10 +336,11 @@ func TestForget(t *testing.T) {
 }
 
 func TestMemoIsBounded(t *testing.T) {
-	b := &Memos{limit: 1000}
+	all := &shared{budget: memos{limit: 1000}}
+	b := &all.budget
 	views := make([]*View, 20)
 	for i := range views {
-		views[i] = &View{budget: b}
+		views[i] = &View{shared: all}
 	}
 	builds := 0
 	get := func(v *View) { v.Memo("k", func() []byte { builds++; return make([]byte, 72) }) }

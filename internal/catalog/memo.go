@@ -6,12 +6,12 @@ import (
 	"sync/atomic"
 )
 
-// Memos keeps what doors derive from views (encoded answers), so that each is
+// memos keeps what doors derive from views (encoded answers), so that each is
 // built once and served many times. It bounds the bytes of all of them
 // together; beyond that the ones that were not asked for lately go (CLOCK).
 //
 // A memo dies with its view: nothing ever needs to be invalidated.
-type Memos struct {
+type memos struct {
 	limit int
 
 	mu    sync.Mutex // guards what follows, and every view's list against writers
@@ -48,11 +48,11 @@ func (v *View) Memo(key string, build func() []byte) []byte {
 		}
 	}
 	data := build()
-	v.budget.add(v, key, data)
+	v.shared.budget.add(v, key, data)
 	return data
 }
 
-func (b *Memos) add(v *View, key string, data []byte) {
+func (b *memos) add(v *View, key string, data []byte) {
 	size := len(data) + overhead
 	if size > b.limit/4 {
 		return
@@ -77,7 +77,7 @@ func (b *Memos) add(v *View, key string, data []byte) {
 }
 
 // evict drops the oldest memo that nobody used since it was last passed over.
-func (b *Memos) evict() {
+func (b *memos) evict() {
 	for {
 		m := b.queue[b.head]
 		b.queue[b.head] = nil

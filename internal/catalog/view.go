@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"iter"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +23,14 @@ type View struct {
 	settings *rollcall.Settings
 	orphans  map[string]orphan // overrides of instances that are gone
 
-	budget *Memos
+	shared *shared
 	memos  atomic.Pointer[[]*memo]
+}
+
+// shared is what all views of a catalog have in common.
+type shared struct {
+	budget memos
+	probes sync.Pool // of *Item to look others up with, so that nobody makes one
 }
 
 // orphan is an override that outlives its instance for a while.
@@ -65,7 +72,14 @@ func (v *View) Settings() rollcall.Settings {
 
 // Get returns the instance called id, nil if there is none.
 func (v *View) Get(id string) *Item {
-	i, _ := v.items.Get(&Item{id: id})
+	p, _ := v.shared.probes.Get().(*Item)
+	if p == nil {
+		p = new(Item)
+	}
+	p.id = id
+	i, _ := v.items.Get(p)
+	p.id = ""
+	v.shared.probes.Put(p)
 	return i
 }
 

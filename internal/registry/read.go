@@ -20,27 +20,27 @@ import (
 // says.
 const freshWait = 5 * time.Second
 
-// show returns an instance as readers see it.
+// show returns an instance whole, as a reader sees it who asks for it alone.
 func (r *Registry) show(item *catalog.Item) rollcall.Instance {
 	i := item.Instance()
 	r.Overlay(&i)
+	if l, ok := r.soft.Load(item.Key()); ok {
+		i.Load = &l
+	}
 	return i
 }
 
-// Overlay adds to an instance the soft state that is known of it.
+// Overlay adds to an instance the soft state that has a generation: where it
+// has moved since it was registered.
 func (r *Registry) Overlay(i *rollcall.Instance) {
-	key := i.Key()
-	if p, ok := r.soft.Position(key); ok {
+	if p, ok := r.soft.Position(i.Key()); ok {
 		i.Position = &p
-	}
-	if l, ok := r.soft.Load(key); ok {
-		i.Load = &l
 	}
 }
 
 // Instance returns one instance, whole.
 func (r *Registry) Instance(ctx context.Context, key rollcall.Key) (rollcall.Instance, error) {
-	if err := authorize(ctx, auth.Read, key.ServiceKey.String()); err != nil {
+	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: key.ServiceKey}); err != nil {
 		return rollcall.Instance{}, err
 	}
 	if err := r.synced(); err != nil {
@@ -61,7 +61,7 @@ func (r *Registry) Instance(ctx context.Context, key rollcall.Key) (rollcall.Ins
 // Instances returns up to limit instances across services that match f, in
 // order of their keys, and a cursor for those that follow.
 func (r *Registry) Instances(ctx context.Context, f rollcall.InstanceFilter, after string, limit int) (is []rollcall.Instance, next string, err error) {
-	if err := authorize(ctx, auth.Read, f.Namespace); err != nil {
+	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: f.Namespace}}); err != nil {
 		return nil, "", err
 	}
 	if err := r.synced(); err != nil {
@@ -104,7 +104,7 @@ func (r *Registry) Instances(ctx context.Context, f rollcall.InstanceFilter, aft
 // Services returns up to limit services, in order, and a cursor for those that
 // follow. An empty namespace is all of them.
 func (r *Registry) Services(ctx context.Context, namespace, after string, limit int) (ss []rollcall.ServiceSummary, next string, err error) {
-	if err := authorize(ctx, auth.Read, namespace); err != nil {
+	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: namespace}}); err != nil {
 		return nil, "", err
 	}
 	if err := r.synced(); err != nil {
@@ -133,7 +133,7 @@ func (r *Registry) Services(ctx context.Context, namespace, after string, limit 
 
 // Settings returns a service's settings; nil fields are defaults.
 func (r *Registry) Settings(ctx context.Context, key rollcall.ServiceKey) (rollcall.Settings, error) {
-	if err := authorize(ctx, auth.Read, key.String()); err != nil {
+	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: key}); err != nil {
 		return rollcall.Settings{}, err
 	}
 	if err := r.synced(); err != nil {
@@ -151,7 +151,7 @@ func (r *Registry) Settings(ctx context.Context, key rollcall.ServiceKey) (rollc
 // the token After, or Wait has passed.
 func (r *Registry) Resolve(ctx context.Context, q *rollcall.Query) (*resolve.Answer, error) {
 	key := q.Key()
-	if err := authorize(ctx, auth.Read, key.String()); err != nil {
+	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: key}); err != nil {
 		return nil, err
 	}
 	if err := checkService(key); err != nil {
@@ -275,7 +275,7 @@ func (r *Registry) Watch(ctx context.Context, q *rollcall.Query) (*watch.Subscri
 			return nil, nil, err
 		}
 	}
-	if err := authorize(ctx, auth.Read, topic.String()); err != nil {
+	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: topic}); err != nil {
 		return nil, nil, err
 	}
 	plan, err := resolve.Compile(q)
@@ -307,7 +307,7 @@ func (r *Registry) Watch(ctx context.Context, q *rollcall.Query) (*watch.Subscri
 
 // Events returns what happened, newest first, and a cursor for what was before.
 func (r *Registry) Events(ctx context.Context, f rollcall.EventFilter, after string, limit int) (es []rollcall.Event, next string, err error) {
-	if err := authorize(ctx, auth.Inspect, f.Service); err != nil {
+	if err := authorize(ctx, auth.Inspect, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: f.Namespace, Service: f.Service}, ID: f.ID}); err != nil {
 		return nil, "", err
 	}
 	return r.history.Events(f, after, limit)
@@ -315,7 +315,7 @@ func (r *Registry) Events(ctx context.Context, f rollcall.EventFilter, after str
 
 // Status returns how the server is.
 func (r *Registry) Status(ctx context.Context) (rollcall.ServerStatus, error) {
-	if err := authorize(ctx, auth.Inspect, ""); err != nil {
+	if err := authorize(ctx, auth.Inspect, rollcall.Key{}); err != nil {
 		return rollcall.ServerStatus{}, err
 	}
 	s := r.catalog.Snapshot()
@@ -351,7 +351,7 @@ func memory() uint64 {
 
 // Backup writes the state of the log, as of now, as one file.
 func (r *Registry) Backup(ctx context.Context, w io.Writer) error {
-	if err := authorize(ctx, auth.Export, ""); err != nil {
+	if err := authorize(ctx, auth.Export, rollcall.Key{}); err != nil {
 		return err
 	}
 	if err := r.synced(); err != nil {

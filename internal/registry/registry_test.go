@@ -3,7 +3,9 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +17,7 @@ import (
 )
 
 // start runs a registry on a log for the length of the test.
-func start(t *testing.T, log registry.Log) *registry.Registry {
+func start(t testing.TB, log registry.Log) *registry.Registry {
 	t.Helper()
 	r := registry.New(registry.Options{Log: log, Logger: discard()})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -37,7 +39,7 @@ func payments(id string) rollcall.Instance {
 	return rollcall.Instance{Service: "payments", ID: id, Address: "10.0.0.1", Ports: map[string]uint16{"http": 8080}}
 }
 
-func register(t *testing.T, r *registry.Registry, i rollcall.Instance) rollcall.Instance {
+func register(t testing.TB, r *registry.Registry, i rollcall.Instance) rollcall.Instance {
 	t.Helper()
 	got, _, err := r.Register(t.Context(), i, 0)
 	if err != nil {
@@ -124,3 +126,56 @@ func TestSilenceIsMarkedThenRemoved(t *testing.T) {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func TestRenewDoesNotAllocate(t *testing.T) {
+	if raceDetector {
+		t.Skip("allocations cannot be counted under the race detector")
+	}
+	r := start(t, memory.New())
+	register(t, r, payments("p-1"))
+	ctx := t.Context()
+	allocs := testing.AllocsPerRun(100, func() {
+		if _, err := r.Renew(ctx, p1, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs > 0 {
+		t.Errorf("%v allocations a renewal", allocs)
+	}
+}
+
+func BenchmarkRenew(b *testing.B) {
+	r := start(b, memory.New())
+	keys := make([]rollcall.Key, 1000)
+	is := make([]rollcall.Instance, len(keys))
+	for n := range keys {
+		is[n] = payments(fmt.Sprintf("p-%d", n))
+		is[n].Service = fmt.Sprintf("payments-%d", n%10)
+		keys[n] = is[n].Key()
+	}
+	r.RegisterMany(b.Context(), is)
+	ctx := b.Context()
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if _, err := r.Renew(ctx, keys[n%len(keys)], nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkRegister(b *testing.B) {
+	r := start(b, memory.New())
+	ctx := b.Context()
+	var n atomic.Int64
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := payments(fmt.Sprintf("p-%d", n.Add(1)))
+			i.Service = fmt.Sprintf("payments-%d", n.Load()%1000)
+			if _, _, err := r.Register(ctx, i, 0); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}

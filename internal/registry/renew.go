@@ -15,7 +15,7 @@ import (
 // instance that is not known gets ErrNotFound: it should register again.
 // Nothing of a renewal is logged unless it changes a verdict.
 func (r *Registry) Renew(ctx context.Context, key rollcall.Key, rep *rollcall.Report) (rollcall.Renewal, error) {
-	if err := authorize(ctx, auth.Register, key.String()); err != nil {
+	if err := authorize(ctx, auth.Register, key); err != nil {
 		return rollcall.Renewal{}, err
 	}
 	item, err := r.renewable(key)
@@ -76,7 +76,7 @@ func (r *Registry) RenewMany(ctx context.Context, rs []rollcall.Renew) (renewed 
 	}
 	for i := range rs {
 		n := &rs[i]
-		if err := authorize(ctx, auth.Register, n.Key.String()); err != nil {
+		if err := authorize(ctx, auth.Register, n.Key); err != nil {
 			return renewed, unknown, err
 		}
 		if err := checkSoft(fmt.Sprintf("renew[%d].", i), n.Load, n.Position); err != nil {

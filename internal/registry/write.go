@@ -25,7 +25,7 @@ func change(ctx context.Context, body rollcall.Body, why string) rollcall.Change
 func now() time.Time { return time.Now().UTC().Round(0) }
 
 // authorize is asked by every use case before it does anything.
-func authorize(ctx context.Context, action auth.Action, resource string) error {
+func authorize(ctx context.Context, action auth.Action, resource rollcall.Key) error {
 	return auth.Authorize(auth.From(ctx), action, resource)
 }
 
@@ -76,7 +76,7 @@ func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance) error {
 	if err := supported(i); err != nil {
 		return err
 	}
-	if err := authorize(ctx, auth.Register, i.Key().String()); err != nil {
+	if err := authorize(ctx, auth.Register, i.Key()); err != nil {
 		return err
 	}
 	if err := r.synced(); err != nil {
@@ -188,7 +188,7 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 // Update changes what edit changes. A new position alone is soft state; any
 // other difference is a new revision of the same incarnation.
 func (r *Registry) Update(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision, edit func(*rollcall.Instance) error) (rollcall.Instance, error) {
-	if err := authorize(ctx, auth.Register, key.String()); err != nil {
+	if err := authorize(ctx, auth.Register, key); err != nil {
 		return rollcall.Instance{}, err
 	}
 	for {
@@ -221,7 +221,6 @@ func (r *Registry) update(ctx context.Context, key rollcall.Key, old *catalog.It
 	was := registration(old)
 	i := registration(old)
 	r.Overlay(&i)
-	i.Load = nil
 	if err := edit(&i); err != nil {
 		return rollcall.Instance{}, err
 	}
@@ -290,7 +289,7 @@ func registration(item *catalog.Item) rollcall.Instance {
 // Deregister removes an instance now. That it is not there is no error, unless
 // ifMatch asks for a revision of it.
 func (r *Registry) Deregister(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision) error {
-	if err := authorize(ctx, auth.Register, key.String()); err != nil {
+	if err := authorize(ctx, auth.Register, key); err != nil {
 		return err
 	}
 	if err := r.synced(); err != nil {
@@ -314,7 +313,7 @@ func (r *Registry) Deregister(ctx context.Context, key rollcall.Key, ifMatch rol
 // Drain begins to drain an instance (no new traffic), or ends that. A new
 // registration ends it too.
 func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool) error {
-	if err := authorize(ctx, auth.Register, key.String()); err != nil {
+	if err := authorize(ctx, auth.Register, key); err != nil {
 		return err
 	}
 	if err := r.synced(); err != nil {
@@ -342,7 +341,7 @@ func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool) error {
 // Override sets an operator's verdict on an instance, which stands until it is
 // taken back (nil) or expires.
 func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.Override) error {
-	if err := authorize(ctx, auth.Operate, key.String()); err != nil {
+	if err := authorize(ctx, auth.Operate, key); err != nil {
 		return err
 	}
 	if err := r.synced(); err != nil {
@@ -373,7 +372,7 @@ func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.O
 
 // SetSettings replaces a service's settings; nil clears them.
 func (r *Registry) SetSettings(ctx context.Context, key rollcall.ServiceKey, s *rollcall.Settings) error {
-	if err := authorize(ctx, auth.Operate, key.String()); err != nil {
+	if err := authorize(ctx, auth.Operate, rollcall.Key{ServiceKey: key}); err != nil {
 		return err
 	}
 	if err := r.synced(); err != nil {
