@@ -2,6 +2,7 @@ package record
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -28,14 +29,18 @@ func AppendEntry(b []byte, r rollcall.Revision, fence rollcall.Fence, changes []
 	b = appendInt(b, 1, uint64(r))
 	b = appendInt(b, 2, uint64(fence))
 	for i := range changes {
-		b = appendMessage(b, 3, func(b []byte) []byte { return AppendChange(b, &changes[i]) })
+		b = appendChange(b, 3, &changes[i])
 	}
 	return b
 }
 
+// leastChange is the fewest bytes that a change takes: a tag and a length, a
+// kind, and a key.
+const leastChange = 6
+
 // ParseEntry reads what [AppendEntry] wrote. The changes share the memory of s.
 func ParseEntry(s string) (e rollcall.Entry, fence rollcall.Fence, err error) {
-	e.Changes = make([]rollcall.Change, 0, count(s, 3))
+	e.Changes = make([]rollcall.Change, 0, min(count(s, 3), len(s)/leastChange))
 	err = each(s, func(f field) error {
 		switch f.num {
 		case 1:
@@ -44,24 +49,33 @@ func ParseEntry(s string) (e rollcall.Entry, fence rollcall.Fence, err error) {
 			fence = rollcall.Fence(f.n)
 		case 3:
 			c, err := ParseChange(f.s)
-			if c.Revision == 0 {
-				c.Revision = e.Revision
-			}
 			e.Changes = append(e.Changes, c)
 			return err
 		}
 		return nil
 	})
+	for i := range e.Changes {
+		if c := &e.Changes[i]; c.Revision == 0 {
+			c.Revision = e.Revision
+		}
+	}
 	if err == nil && e.Revision == 0 {
 		err = fmt.Errorf("entry without a revision: %w", errMalformed)
 	}
 	return e, fence, err
 }
 
+// appendChange appends c as the submessage num.
+func appendChange(b []byte, num protowire.Number, c *rollcall.Change) []byte {
+	b, at := open(b, num)
+	return shut(AppendChange(b, c), at)
+}
+
 // AppendChange appends the packed form of c to b.
 func AppendChange(b []byte, c *rollcall.Change) []byte {
+	var at int
 	if !c.At.IsZero() {
-		b = appendInt(b, 1, uint64(c.At.UnixNano()))
+		b = appendInt(b, 1, nanos(c.At))
 	}
 	b = appendText(b, 2, c.By)
 	b = appendText(b, 3, c.Via)
@@ -70,38 +84,42 @@ func AppendChange(b []byte, c *rollcall.Change) []byte {
 	switch v := c.Body.(type) {
 	case rollcall.InstancePut:
 		b = appendKey(b, kindInstance, v.Key.Namespace, v.Key.Service, v.Key.ID)
-		return appendMessage(b, 8, func(b []byte) []byte {
-			b = appendInt(b, 1, uint64(v.Incarnation))
-			if !v.RegisteredAt.IsZero() {
-				b = appendInt(b, 2, uint64(v.RegisteredAt.UnixNano()))
-			}
-			return appendTextAlways(b, 3, string(v.Record))
-		})
+		b, at = open(b, 8)
+		b = appendInt(b, 1, uint64(v.Incarnation))
+		if !v.RegisteredAt.IsZero() {
+			b = appendInt(b, 2, nanos(v.RegisteredAt))
+		}
+		b = appendTextAlways(b, 3, string(v.Record))
+		b = shut(b, at)
 	case rollcall.InstanceRemove:
-		return appendKey(b, kindInstance, v.Key.Namespace, v.Key.Service, v.Key.ID)
+		b = appendKey(b, kindInstance, v.Key.Namespace, v.Key.Service, v.Key.ID)
 	case rollcall.HealthPut:
 		b = appendKey(b, kindHealth, v.Service.Namespace, v.Service.Service, string(v.Slot))
-		return appendMessage(b, 8, func(b []byte) []byte {
-			b = appendInt(b, 1, uint64(v.Status))
-			b = appendText(b, 2, v.Reason)
-			for _, id := range v.IDs {
-				b = appendTextAlways(b, 3, id)
-			}
-			return b
-		})
+		b, at = open(b, 8)
+		b = appendInt(b, 1, uint64(v.Status))
+		b = appendText(b, 2, v.Reason)
+		for _, id := range v.IDs {
+			b = appendTextAlways(b, 3, id)
+		}
+		b = shut(b, at)
 	case rollcall.OverridePut:
 		b = appendKey(b, kindOverride, v.Key.Namespace, v.Key.Service, v.Key.ID)
 		if o := v.Override; o != nil {
-			b = appendMessage(b, 8, func(b []byte) []byte { return appendOverride(b, o) })
+			b, at = open(b, 8)
+			b = shut(appendOverride(b, o), at)
 		}
 	case rollcall.SettingsPut:
 		b = appendKey(b, kindSettings, v.Service.Namespace, v.Service.Service)
 		if s := v.Settings; s != nil {
-			// A body is never empty unless it clears; the mark is a field of its own.
-			b = appendMessage(b, 8, func(b []byte) []byte { return appendSettings(b, s) })
+			// Without a field set it is an empty body, which is not the same as none.
+			b, at = open(b, 8)
+			b = shut(appendSettings(b, s), at)
 		}
 	case rollcall.Unknown:
-		b = appendKey(b, v.Kind, strings.Split(v.Key, "\x00")...)
+		b = appendInt(b, 6, uint64(v.Kind))
+		for part := range strings.SplitSeq(v.Key, "\x00") {
+			b = appendTextAlways(b, 7, part)
+		}
 		if v.Data != "" {
 			b = appendTextAlways(b, 8, v.Data)
 		}
@@ -121,11 +139,11 @@ func appendOverride(b []byte, o *rollcall.Override) []byte {
 	b = appendInt(b, 1, uint64(o.Status))
 	b = appendText(b, 2, o.Reason)
 	if o.Expires != nil {
-		b = appendInt(b, 3, uint64(o.Expires.UnixNano()))
+		b = appendIntAlways(b, 3, nanos(*o.Expires))
 	}
 	b = appendText(b, 4, o.By)
 	if !o.Since.IsZero() {
-		b = appendInt(b, 5, uint64(o.Since.UnixNano()))
+		b = appendInt(b, 5, nanos(o.Since))
 	}
 	return b
 }
@@ -146,7 +164,9 @@ func appendSettings(b []byte, s *rollcall.Settings) []byte {
 // s.
 func ParseChange(s string) (c rollcall.Change, err error) {
 	var kind uint64
-	var key []string
+	var parts [3]string // of the key
+	var more []string
+	n := 0
 	body, hasBody := "", false
 	err = each(s, func(f field) error {
 		switch f.num {
@@ -163,7 +183,12 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 		case 6:
 			kind = f.n
 		case 7:
-			key = append(key, f.s)
+			if n < len(parts) {
+				parts[n] = f.s
+			} else {
+				more = append(more, f.s)
+			}
+			n++
 		case 8:
 			body, hasBody = f.s, true
 		}
@@ -172,15 +197,14 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 	if err != nil {
 		return c, err
 	}
-	var parts [3]string
-	switch n := copy(parts[:], key); {
-	case kind > maxKind || len(key) > n:
-		return c, fmt.Errorf("change of kind %d with a key of %d parts: %w", kind, len(key), errMalformed)
-	case kind == kindInstance || kind == kindHealth || kind == kindOverride:
-		if n != 3 {
-			return c, fmt.Errorf("change of kind %d with a key of %d parts: %w", kind, n, errMalformed)
-		}
-	case kind == kindSettings && n != 2, n == 0:
+	wrong := kind == 0 || kind > maxKind || n == 0
+	switch kind {
+	case kindInstance, kindHealth, kindOverride:
+		wrong = n != 3
+	case kindSettings:
+		wrong = n != 2
+	}
+	if wrong {
 		return c, fmt.Errorf("change of kind %d with a key of %d parts: %w", kind, n, errMalformed)
 	}
 	service := rollcall.ServiceKey{Namespace: parts[0], Service: parts[1]}
@@ -193,7 +217,7 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 		}
 		c.Body, err = parseInstanceBody(instance, body)
 	case kindHealth:
-		c.Body, err = parseHealth(service, rollcall.Slot(key[2]), body)
+		c.Body, err = parseHealth(service, rollcall.Slot(parts[2]), body)
 	case kindOverride:
 		if !hasBody {
 			c.Body = rollcall.OverridePut{Key: instance}
@@ -206,10 +230,8 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 			break
 		}
 		c.Body, err = parseSettings(service, body)
-	case 0:
-		err = fmt.Errorf("change without a kind: %w", errMalformed)
 	default:
-		c.Body = rollcall.Unknown{Kind: uint32(kind), Key: strings.Join(key, "\x00"), Data: body}
+		c.Body = rollcall.Unknown{Kind: uint32(kind), Key: strings.Join(append(parts[:min(n, len(parts))], more...), "\x00"), Data: body}
 	}
 	return c, err
 }
@@ -236,10 +258,8 @@ func parseHealth(service rollcall.ServiceKey, slot rollcall.Slot, s string) (v r
 	err = each(s, func(f field) error {
 		switch f.num {
 		case 1:
-			if f.n == 0 || f.n > uint64(rollcall.Draining) {
-				return fmt.Errorf("status %d: %w", f.n, errMalformed)
-			}
-			v.Status = rollcall.Status(f.n)
+			v.Status, err = statusOf(f.n)
+			return err
 		case 2:
 			v.Reason = f.s
 		case 3:
@@ -247,6 +267,9 @@ func parseHealth(service rollcall.ServiceKey, slot rollcall.Slot, s string) (v r
 		}
 		return nil
 	})
+	if err == nil && v.Status == 0 {
+		_, err = statusOf(0)
+	}
 	return v, err
 }
 
@@ -255,10 +278,8 @@ func parseOverride(key rollcall.Key, s string) (v rollcall.OverridePut, err erro
 	err = each(s, func(f field) error {
 		switch f.num {
 		case 1:
-			if f.n == 0 || f.n > uint64(rollcall.Draining) {
-				return fmt.Errorf("status %d: %w", f.n, errMalformed)
-			}
-			o.Status = rollcall.Status(f.n)
+			o.Status, err = statusOf(f.n)
+			return err
 		case 2:
 			o.Reason = f.s
 		case 3:
@@ -270,6 +291,9 @@ func parseOverride(key rollcall.Key, s string) (v rollcall.OverridePut, err erro
 		}
 		return nil
 	})
+	if err == nil && o.Status == 0 {
+		_, err = statusOf(0)
+	}
 	return rollcall.OverridePut{Key: key, Override: o}, err
 }
 
@@ -289,6 +313,23 @@ func parseSettings(service rollcall.ServiceKey, body string) (v rollcall.Setting
 		return nil
 	})
 	return rollcall.SettingsPut{Service: service, Settings: s}, err
+}
+
+func statusOf(n uint64) (rollcall.Status, error) {
+	if n == 0 || n > uint64(rollcall.Draining) {
+		return 0, fmt.Errorf("status %d: %w", n, errMalformed)
+	}
+	return rollcall.Status(n), nil
+}
+
+// nanos returns t as a number, or the nearest there is (in the year 2262): an
+// override may be meant to expire in the year 9999.
+func nanos(t time.Time) uint64 {
+	const most = math.MaxInt64
+	if t.After(time.Unix(0, most)) {
+		return most
+	}
+	return uint64(t.UnixNano())
 }
 
 func timeOf(nanos uint64) time.Time { return time.Unix(0, int64(nanos)).UTC() }

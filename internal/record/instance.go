@@ -10,7 +10,6 @@ package record
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 
@@ -22,11 +21,14 @@ import (
 // Pack returns the packed form of a normalized instance, without its id and
 // what the registry adds other than the origin.
 func Pack(i *rollcall.Instance) rollcall.Record {
-	return rollcall.Record(AppendInstance(make([]byte, 0, 512), i))
+	var buf [512]byte // kept off the heap
+	return rollcall.Record(AppendInstance(buf[:0], i))
 }
 
 // AppendInstance appends the packed form of i to b.
 func AppendInstance(b []byte, i *rollcall.Instance) []byte {
+	var keys [16]string // kept off the heap
+	var at, inner int
 	key := i.Key()
 	if i.Service != key.Service {
 		b = appendText(b, 1, i.Service)
@@ -35,10 +37,11 @@ func AppendInstance(b []byte, i *rollcall.Instance) []byte {
 		b = appendText(b, 2, i.Namespace)
 	}
 	b = appendText(b, 3, i.Address)
-	for _, name := range sortedKeys(i.Ports) {
-		b = appendMessage(b, 4, func(b []byte) []byte {
-			return appendInt(appendText(b, 1, name), 2, uint64(i.Ports[name]))
-		})
+	for _, name := range sortedKeys(keys[:], i.Ports) {
+		b, at = open(b, 4)
+		b = appendText(b, 1, name)
+		b = appendInt(b, 2, uint64(i.Ports[name]))
+		b = shut(b, at)
 	}
 	b = appendText(b, 5, i.Version)
 	b = appendText(b, 6, i.Node)
@@ -46,43 +49,49 @@ func AppendInstance(b []byte, i *rollcall.Instance) []byte {
 	b = appendText(b, 8, i.Locality.Zone)
 	b = appendText(b, 9, i.Locality.SubZone)
 	if p := i.Position; p != nil {
-		b = appendMessage(b, 10, func(b []byte) []byte {
-			return appendDouble(appendDouble(b, 1, p.Lat), 2, p.Lon)
-		})
+		b, at = open(b, 10)
+		b = appendDouble(b, 1, p.Lat)
+		b = appendDouble(b, 2, p.Lon)
+		b = shut(b, at)
 	}
-	for _, name := range sortedKeys(i.Capabilities) {
-		b = appendMessage(b, 11, func(b []byte) []byte {
-			return appendMessage(appendText(b, 1, name), 2, func(b []byte) []byte {
-				return appendValue(b, i.Capabilities[name])
-			})
-		})
+	for _, name := range sortedKeys(keys[:], i.Capabilities) {
+		b, at = open(b, 11)
+		b = appendText(b, 1, name)
+		b, inner = open(b, 2)
+		b = appendValue(b, i.Capabilities[name])
+		b = shut(shut(b, inner), at)
 	}
-	for _, name := range sortedKeys(i.Metadata) {
-		b = appendMessage(b, 12, func(b []byte) []byte {
-			return appendText(appendText(b, 1, name), 2, i.Metadata[name])
-		})
+	for _, name := range sortedKeys(keys[:], i.Metadata) {
+		b, at = open(b, 12)
+		b = appendText(b, 1, name)
+		b = appendText(b, 2, i.Metadata[name])
+		b = shut(b, at)
 	}
 	if w := i.WeightOrDefault(); w != rollcall.DefaultWeight {
 		b = appendIntAlways(b, 13, uint64(w))
 	}
 	b = appendInt(b, 14, uint64(i.Capacity))
 	b = appendInt(b, 15, uint64(i.Warmup))
-	b = appendMessage(b, 16, func(b []byte) []byte {
-		b = appendText(b, 1, string(i.Lease.Mode))
-		b = appendInt(b, 2, uint64(i.Lease.TTL))
-		return appendInt(b, 3, uint64(i.Lease.RemoveAfter))
-	})
-	for _, c := range i.Checks {
-		b = appendMessage(b, 17, func(b []byte) []byte { return appendCheck(b, c) })
+	b, at = open(b, 16)
+	b = appendText(b, 1, string(i.Lease.Mode))
+	b = appendInt(b, 2, uint64(i.Lease.TTL))
+	b = appendInt(b, 3, uint64(i.Lease.RemoveAfter))
+	b = shut(b, at)
+	for n := range i.Checks {
+		b, at = open(b, 17)
+		b = shut(appendCheck(b, &i.Checks[n]), at)
 	}
 	return appendText(b, 18, i.Origin)
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	if len(m) == 0 {
-		return nil
+// sortedKeys returns the keys of m in order, in buf if they fit.
+func sortedKeys[V any](buf []string, m map[string]V) []string {
+	buf = buf[:0]
+	for k := range m {
+		buf = append(buf, k)
 	}
-	return slices.Sorted(maps.Keys(m))
+	slices.Sort(buf)
+	return buf
 }
 
 func appendValue(b []byte, v rollcall.Value) []byte {
@@ -100,13 +109,15 @@ func appendValue(b []byte, v rollcall.Value) []byte {
 	case rollcall.KindList:
 		b = appendIntAlways(b, 4, 1)
 		for _, e := range v.List() {
-			b = appendMessage(b, 5, func(b []byte) []byte { return appendValue(b, e) })
+			var at int
+			b, at = open(b, 5)
+			b = shut(appendValue(b, e), at)
 		}
 	}
 	return b
 }
 
-func appendCheck(b []byte, c rollcall.Check) []byte {
+func appendCheck(b []byte, c *rollcall.Check) []byte {
 	b = appendText(b, 1, c.Name)
 	b = appendText(b, 2, string(c.Type))
 	b = appendInt(b, 3, uint64(c.TTL))
@@ -117,6 +128,10 @@ func appendCheck(b []byte, c rollcall.Check) []byte {
 	b = appendInt(b, 8, uint64(c.Fall))
 	return appendInt(b, 9, uint64(c.DeregisterAfter))
 }
+
+// presize bounds the room that is made for the entries of a map before they are
+// read.
+const presize = 64
 
 // Unpack returns the instance under key that r is the packed form of.
 func Unpack(key rollcall.Key, r rollcall.Record) (rollcall.Instance, error) {
@@ -133,7 +148,7 @@ func Unpack(key rollcall.Key, r rollcall.Record) (rollcall.Instance, error) {
 			i.Address = f.s
 		case 4:
 			if i.Ports == nil {
-				i.Ports = make(map[string]uint16, count(s, 4))
+				i.Ports = make(map[string]uint16, min(count(s, 4), presize))
 			}
 			name, port := "", uint64(0)
 			err := each(f.s, func(f field) error {
@@ -162,7 +177,7 @@ func Unpack(key rollcall.Key, r rollcall.Record) (rollcall.Instance, error) {
 			return parsePosition(f.s, i.Position)
 		case 11:
 			if i.Capabilities == nil {
-				i.Capabilities = make(map[string]rollcall.Value, count(s, 11))
+				i.Capabilities = make(map[string]rollcall.Value, min(count(s, 11), presize))
 			}
 			var name string
 			var value rollcall.Value
@@ -179,7 +194,7 @@ func Unpack(key rollcall.Key, r rollcall.Record) (rollcall.Instance, error) {
 			return err
 		case 12:
 			if i.Metadata == nil {
-				i.Metadata = make(map[string]string, count(s, 12))
+				i.Metadata = make(map[string]string, min(count(s, 12), presize))
 			}
 			name, value := "", ""
 			err := each(f.s, func(f field) error {
@@ -202,6 +217,9 @@ func Unpack(key rollcall.Key, r rollcall.Record) (rollcall.Instance, error) {
 		case 16:
 			return parseLease(f.s, &i.Lease)
 		case 17:
+			if i.Checks == nil {
+				i.Checks = make([]rollcall.Check, 0, count(s, 17))
+			}
 			c, err := parseCheck(f.s)
 			i.Checks = append(i.Checks, c)
 			return err
@@ -322,6 +340,7 @@ func Lease(r rollcall.Record) (l rollcall.Lease) {
 		}
 		if f.num == 16 {
 			_ = parseLease(f.s, &l) // a malformed record was refused when it was read
+			return l
 		}
 		s = rest
 	}
@@ -372,7 +391,7 @@ func Metadata(r rollcall.Record, name string) (string, bool) {
 func pair(s string, num protowire.Number, name string) (value string, ok bool) {
 	for {
 		f, rest, more := next(s)
-		if !more {
+		if !more || f.num > num {
 			return "", false
 		}
 		s = rest

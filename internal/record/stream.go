@@ -67,7 +67,7 @@ func WriteState(w io.Writer, h Header, state iter.Seq[rollcall.Change]) error {
 	total := uint64(0)
 	b = b[:0]
 	for c := range state {
-		b = appendMessage(b, 1, func(b []byte) []byte { return AppendChange(b, &c) })
+		b = appendChange(b, 1, &c)
 		total++
 		if len(b) >= pageSize {
 			if err := writeFrame(bw, framePage, b); err != nil {
@@ -154,7 +154,7 @@ func (rd *Reader) Next() ([]rollcall.Change, error) {
 	}
 	switch typ {
 	case framePage:
-		changes := make([]rollcall.Change, 0, count(payload, 1))
+		changes := make([]rollcall.Change, 0, min(count(payload, 1), len(payload)/leastChange))
 		err := each(payload, func(f field) error {
 			if f.num != 1 {
 				return nil
@@ -173,10 +173,11 @@ func (rd *Reader) Next() ([]rollcall.Change, error) {
 		if f.num != protowire.Number(1) || f.n != rd.total {
 			return nil, fmt.Errorf("%w: it holds %d changes and should hold %d", ErrDamaged, rd.total, f.n)
 		}
-		if _, err := rd.r.ReadByte(); err != io.EOF {
-			return nil, fmt.Errorf("%w: something follows its end", ErrDamaged)
+		_, err := rd.r.ReadByte()
+		if err == nil {
+			err = fmt.Errorf("%w: something follows its end", ErrDamaged)
 		}
-		return nil, io.EOF
+		return nil, err // io.EOF, as it should be
 	}
 	return nil, fmt.Errorf("%w: unknown frame %q", ErrDamaged, typ)
 }

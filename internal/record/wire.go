@@ -3,7 +3,6 @@ package record
 import (
 	"errors"
 	"math"
-	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -36,17 +35,20 @@ func appendIntAlways(b []byte, num protowire.Number, n uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), n)
 }
 
+// appendDouble takes -0 for 0, which it equals.
 func appendDouble(b []byte, num protowire.Number, f float64) []byte {
-	return protowire.AppendFixed64(protowire.AppendTag(b, num, protowire.Fixed64Type), math.Float64bits(f))
+	return protowire.AppendFixed64(protowire.AppendTag(b, num, protowire.Fixed64Type), math.Float64bits(f+0))
 }
 
-// appendMessage appends what write writes as a submessage. The length is put in
-// afterwards: one byte in nearly all cases, so that nothing moves.
-func appendMessage(b []byte, num protowire.Number, write func([]byte) []byte) []byte {
+// open begins a submessage: what is appended to b until it is shut.
+func open(b []byte, num protowire.Number) (_ []byte, at int) {
 	b = protowire.AppendTag(b, num, protowire.BytesType)
-	at := len(b)
-	b = append(b, 0)
-	b = write(b)
+	return append(b, 0), len(b)
+}
+
+// shut ends the submessage that was opened at a place. Its length is put in
+// afterwards: one byte in nearly all cases, so that nothing moves.
+func shut(b []byte, at int) []byte {
 	n := len(b) - at - 1
 	if n < 0x80 {
 		b[at] = byte(n)
@@ -59,7 +61,7 @@ func appendMessage(b []byte, num protowire.Number, write func([]byte) []byte) []
 	return b
 }
 
-// field is one decoded field: n for numbers (varint and fixed64 bits), s for
+// field is one decoded field: n for numbers (varint and fixed bits), s for
 // anything length-delimited, sharing the memory of what was parsed.
 type field struct {
 	num protowire.Number
@@ -72,39 +74,67 @@ func (f field) float() float64 { return math.Float64frombits(f.n) }
 // next takes the first field off s. ok is false at the end and on malformed
 // input; then rest is not empty.
 func next(s string) (f field, rest string, ok bool) {
-	if s == "" {
-		return field{}, "", false
-	}
-	b := unsafe.Slice(unsafe.StringData(s), len(s)) // only read
-	num, typ, n := protowire.ConsumeTag(b)
-	if n < 0 {
+	tag, at := varint(s, 0)
+	if at < 0 || tag>>3 == 0 || tag>>3 > math.MaxInt32 {
 		return field{}, s, false
 	}
-	b = b[n:]
-	f.num = num
-	var m int
-	switch typ {
+	f.num = protowire.Number(tag >> 3)
+	switch protowire.Type(tag & 7) {
 	case protowire.VarintType:
-		f.n, m = protowire.ConsumeVarint(b)
-	case protowire.Fixed64Type:
-		f.n, m = protowire.ConsumeFixed64(b)
-	case protowire.Fixed32Type:
-		var v uint32
-		v, m = protowire.ConsumeFixed32(b)
-		f.n = uint64(v)
-	case protowire.BytesType:
-		var v []byte
-		v, m = protowire.ConsumeBytes(b)
-		if m >= 0 {
-			f.s = s[n+m-len(v) : n+m]
+		if f.n, at = varint(s, at); at < 0 {
+			return field{}, s, false
 		}
+	case protowire.BytesType:
+		n, at := varint(s, at)
+		if at < 0 || n > uint64(len(s)-at) {
+			return field{}, s, false
+		}
+		end := at + int(n)
+		f.s = s[at:end]
+		return f, s[end:], true
+	case protowire.Fixed64Type:
+		if len(s)-at < 8 {
+			return field{}, s, false
+		}
+		f.n = uint64(fixed32(s, at)) | uint64(fixed32(s, at+4))<<32
+		at += 8
+	case protowire.Fixed32Type:
+		if len(s)-at < 4 {
+			return field{}, s, false
+		}
+		f.n = uint64(fixed32(s, at))
+		at += 4
 	default:
 		return field{}, s, false // groups: never written
 	}
-	if m < 0 {
-		return field{}, s, false
+	return f, s[at:], true
+}
+
+// varint reads the number at a place of s and returns the place behind it, -1
+// if there is none.
+func varint(s string, at int) (n uint64, end int) {
+	if at < len(s) && s[at] < 0x80 {
+		return uint64(s[at]), at + 1
 	}
-	return f, s[n+m:], true
+	return longVarint(s, at)
+}
+
+func longVarint(s string, at int) (n uint64, end int) {
+	for shift := 0; at < len(s) && shift < 64; shift += 7 {
+		c := s[at]
+		at++
+		if shift == 63 && c > 1 {
+			break // more than 64 bits
+		}
+		if n |= uint64(c&0x7f) << shift; c < 0x80 {
+			return n, at
+		}
+	}
+	return 0, -1
+}
+
+func fixed32(s string, at int) uint32 {
+	return uint32(s[at]) | uint32(s[at+1])<<8 | uint32(s[at+2])<<16 | uint32(s[at+3])<<24
 }
 
 // each calls do with every field of message s, in order.

@@ -1,0 +1,227 @@
+package record
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// TestInstanceRoundTrip packs random registrations, and reads them as a whole
+// and field by field.
+func TestInstanceRoundTrip(t *testing.T) {
+	g := newGenerator(t)
+	for range 500 {
+		want := g.instance()
+		r := Pack(&want)
+		if again := (string)(AppendInstance([]byte("before"), &want)); again != "before"+string(r) {
+			t.Fatal("AppendInstance does not append what Pack packs")
+		}
+		checkFields(t, &want, r)
+		// What a later version adds is passed over, wherever it stands.
+		if g.some() {
+			r = rollcall.Record(g.extra([]byte(r)))
+			checkFields(t, &want, r)
+		}
+	}
+}
+
+func checkFields(t *testing.T, want *rollcall.Instance, r rollcall.Record) {
+	t.Helper()
+	got, err := Unpack(want.Key(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(*want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("reads back as something else:\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Checks, Checks(r)); diff != "" {
+		t.Fatalf("Checks:\n%s", diff)
+	}
+	if got := Lease(r); got != want.Lease {
+		t.Fatalf("Lease: %+v, want %+v", got, want.Lease)
+	}
+	if node, address := Place(r); node != want.Node || address != want.Address {
+		t.Fatalf("Place: %q, %q, want %q, %q", node, address, want.Node, want.Address)
+	}
+	name := want.Service
+	if name == want.Key().Service {
+		name = "" // it is the key
+	}
+	if got := ServiceName(r); got != name {
+		t.Fatalf("ServiceName: %q, want %q", got, name)
+	}
+	for _, name := range append(slices.Collect(maps.Keys(want.Capabilities)), "no such", "") {
+		if got := Capability(r, name); !got.Equal(want.Capabilities[name]) {
+			t.Fatalf("Capability %q: %v, want %v", name, got, want.Capabilities[name])
+		}
+	}
+	for _, name := range append(slices.Collect(maps.Keys(want.Metadata)), "no such", "") {
+		got, ok := Metadata(r, name)
+		if value, found := want.Metadata[name]; got != value || ok != found {
+			t.Fatalf("Metadata %q: %q, %v, want %q, %v", name, got, ok, value, found)
+		}
+	}
+}
+
+// TestPackIsCanonical packs what is equal but was made in another way.
+func TestPackIsCanonical(t *testing.T) {
+	g := newGenerator(t)
+	for range 300 {
+		i := g.instance()
+		want := Pack(&i)
+		back, err := Unpack(i.Key(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if Pack(&back) != want {
+			t.Fatal("a record that was read packs to another one")
+		}
+		back.Ports, back.Metadata = shuffled(g, i.Ports), shuffled(g, i.Metadata)
+		back.Capabilities = shuffled(g, i.Capabilities)
+		back.ID = "another" // no part of a record
+		back.Revision, back.Incarnation, back.Health, back.Provisional = 7, 8, &rollcall.Health{}, true
+		if Pack(&back) != want {
+			t.Fatal("the record depends on the order of a map, or on what is no part of it")
+		}
+	}
+
+	a := rollcall.Instance{Service: "s", ID: "i"}
+	b := rollcall.Instance{
+		Namespace: "default", Service: "s", ID: "i", Weight: new(uint16(100)),
+		Ports: map[string]uint16{}, Metadata: map[string]string{}, Checks: []rollcall.Check{},
+	}
+	a.Normalize()
+	if Pack(&a) != Pack(&b) {
+		b.Normalize()
+		if Pack(&a) != Pack(&b) {
+			t.Error("what is empty or a default makes a difference")
+		}
+	}
+	a.Position, b.Position = &rollcall.Position{}, &rollcall.Position{Lat: math.Copysign(0, -1)}
+	a.Capabilities = map[string]rollcall.Value{"n": rollcall.Number(0)}
+	b.Capabilities = map[string]rollcall.Value{"n": rollcall.Number(math.Copysign(0, -1))}
+	if Pack(&a) != Pack(&b) {
+		t.Error("-0 and 0 are equal and packed differently")
+	}
+	b.Capabilities = map[string]rollcall.Value{"n": rollcall.Bool(false)}
+	if Pack(&a) == Pack(&b) {
+		t.Error("0 and false are packed alike")
+	}
+}
+
+// shuffled returns a copy of m that was filled in another order, in a map of
+// another size.
+func shuffled[V any](g *generator, m map[string]V) map[string]V {
+	keys := slices.Collect(maps.Keys(m))
+	g.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	n := make(map[string]V, g.IntN(100))
+	for _, k := range keys {
+		n[k] = m[k]
+	}
+	return n
+}
+
+// TestDifferentInstancesPackDifferently changes each field of a registration.
+func TestDifferentInstancesPackDifferently(t *testing.T) {
+	seen := map[rollcall.Record]string{}
+	for name, change := range map[string]func(*rollcall.Instance){
+		"nothing":        func(i *rollcall.Instance) {},
+		"service":        func(i *rollcall.Instance) { i.Service = "Payments" },
+		"namespace":      func(i *rollcall.Instance) { i.Namespace = "Default" },
+		"address":        func(i *rollcall.Instance) { i.Address = "x" },
+		"ports":          func(i *rollcall.Instance) { i.Ports["http"]++ },
+		"version":        func(i *rollcall.Instance) { i.Version = "x" },
+		"node":           func(i *rollcall.Instance) { i.Node = "x" },
+		"region":         func(i *rollcall.Instance) { i.Locality.Region = "x" },
+		"zone":           func(i *rollcall.Instance) { i.Locality.Zone = "x" },
+		"sub-zone":       func(i *rollcall.Instance) { i.Locality.SubZone = "x" },
+		"no position":    func(i *rollcall.Instance) { i.Position = nil },
+		"position":       func(i *rollcall.Instance) { i.Position.Lon = 0 },
+		"capability":     func(i *rollcall.Instance) { i.Capabilities["gpu"] = rollcall.String("2") },
+		"an empty list":  func(i *rollcall.Instance) { i.Capabilities["codecs"] = rollcall.List() },
+		"not capability": func(i *rollcall.Instance) { delete(i.Capabilities, "gpu") },
+		"metadata":       func(i *rollcall.Instance) { i.Metadata["team"] = "" },
+		"no metadata":    func(i *rollcall.Instance) { delete(i.Metadata, "team") },
+		"weight":         func(i *rollcall.Instance) { i.Weight = new(uint16(0)) },
+		"capacity":       func(i *rollcall.Instance) { i.Capacity = 1 },
+		"warmup":         func(i *rollcall.Instance) { i.Warmup = 1 },
+		"lease mode":     func(i *rollcall.Instance) { i.Lease.Mode = rollcall.LeaseSession },
+		"lease ttl":      func(i *rollcall.Instance) { i.Lease.TTL++ },
+		"remove_after":   func(i *rollcall.Instance) { i.Lease.RemoveAfter++ },
+		"check":          func(i *rollcall.Instance) { i.Checks[0].DeregisterAfter = 1 },
+		"no check":       func(i *rollcall.Instance) { i.Checks = nil },
+		"origin":         func(i *rollcall.Instance) { i.Origin = "dns" },
+	} {
+		i := typical()
+		change(&i)
+		r := Pack(&i)
+		if other, found := seen[r]; found {
+			t.Errorf("%s and %s pack alike", name, other)
+		}
+		seen[r] = name
+	}
+}
+
+func TestUnpackRefuses(t *testing.T) {
+	value := func(v []byte) []byte {
+		b, at := open(nil, 11)
+		b, inner := open(appendText(b, 1, "a"), 2)
+		return shut(shut(append(b, v...), inner), at)
+	}
+	list := func(e []byte) []byte {
+		b, at := open(appendIntAlways(nil, 4, 1), 5)
+		return shut(append(b, e...), at)
+	}
+	nested := list(list(appendIntAlways(nil, 1, 1)))
+	for name, b := range map[string][]byte{
+		"field 0":             {0x00, 0x01},
+		"a field beyond all":  {0x80, 0x80, 0x80, 0x80, 0x40, 0x01},
+		"a group":             {0x0b, 0x0c},
+		"wire type 7":         {0x0f},
+		"no length":           {0x0a},
+		"too long":            {0x0a, 0x05, 'a'},
+		"a length beyond all": {0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+		"a number of 65 bits": {0x70, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02},
+		"an endless number":   []byte("\x70" + strings.Repeat("\x80", 20)),
+		"half a number":       {0x70, 0x80},
+		"half a double":       {0x52, 0x04, 0x09, 0, 0, 0},
+		"half a float":        {0x52, 0x03, 0x0d, 0, 0},
+		"a list in a list":    value(nested),
+		"NaN":                 value(appendDouble(nil, 2, math.NaN())),
+		"an infinity":         value(appendDouble(nil, 2, math.Inf(1))),
+	} {
+		if i, err := Unpack(rollcall.NewKey("", "s", "i"), rollcall.Record(b)); err == nil {
+			t.Errorf("%s is taken for %+v", name, i)
+		} else if !cmp.Equal(i, rollcall.Instance{}) {
+			t.Errorf("%s is refused and gives %+v", name, i)
+		}
+		// What reads single fields has to stop there.
+		Lease(rollcall.Record(b))
+		Checks(rollcall.Record(b))
+		Place(rollcall.Record(b))
+		ServiceName(rollcall.Record(b))
+		Capability(rollcall.Record(b), "a")
+		Metadata(rollcall.Record(b), "a")
+	}
+}
+
+func TestReadingAFieldDoesNotAllocate(t *testing.T) {
+	i := typical()
+	r := Pack(&i)
+	if n := testing.AllocsPerRun(100, func() {
+		Lease(r)
+		Capability(r, "gpu")
+		Metadata(r, "team")
+		Place(r)
+		ServiceName(r)
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
