@@ -24,7 +24,12 @@ type Event struct {
 	ID       string // empty: the service's settings
 	Before   *Item
 	After    *Item
-	Change   *rollcall.Change // that caused it; nil after a reset
+	// Change caused it. Whoever keeps events for long should let go of it: it
+	// keeps the batch it came in.
+	Change *rollcall.Change
+	// Reset says that the event is a difference found after a reset: what lies
+	// between Before and After is not known, nor is the Change.
+	Reset bool
 }
 
 // HealthOnly reports whether the event is a change of verdict or checks, not of
@@ -322,7 +327,7 @@ func (c *Catalog) keep(ch *rollcall.Change, b rollcall.Unknown) {
 
 func (c *Catalog) event(ch *rollcall.Change, service rollcall.ServiceKey, id string, before, after *Item) {
 	if !c.reset {
-		c.events = append(c.events, Event{ch.Revision, service, id, before, after, ch})
+		c.events = append(c.events, Event{Revision: ch.Revision, Service: service, ID: id, Before: before, After: after, Change: ch})
 	}
 }
 
@@ -377,7 +382,7 @@ func difference(old, now *Snapshot) (events []Event) {
 				before = was.Get(i.id)
 			}
 			if before == nil || !before.equal(i) {
-				events = append(events, Event{now.revision, *v.key, i.id, before, i, nil})
+				events = append(events, Event{Revision: now.revision, Service: *v.key, ID: i.id, Before: before, After: i, Reset: true})
 			}
 		}
 	}
@@ -385,7 +390,7 @@ func difference(old, now *Snapshot) (events []Event) {
 		is := now.View(*v.key)
 		for i := range v.All() {
 			if is == nil || is.Get(i.id) == nil {
-				events = append(events, Event{now.revision, *v.key, i.id, i, nil, nil})
+				events = append(events, Event{Revision: now.revision, Service: *v.key, ID: i.id, Before: i, Reset: true})
 			}
 		}
 	}

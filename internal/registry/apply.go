@@ -71,6 +71,7 @@ func (r *Registry) publish() {
 	}
 	for i := range events {
 		r.track(&events[i])
+		events[i].Change = nil // the watch history keeps events for minutes
 	}
 	r.hub.Publish(s, events)
 	r.lastStep.Store(time.Now().UnixNano())

@@ -88,14 +88,14 @@ func (h *Hub) Subscribers() int { return int(h.subscribers.Load()) }
 func (h *Hub) Revision() rollcall.Revision { return rollcall.Revision(h.revision.Load()) }
 
 // Publish appends the events that led to a snapshot and wakes those whom they
-// concern. Events of a reset (without a change behind them) are told like
+// concern. Events of a reset are told like
 // others, but cannot be resumed through: tokens from before are foreign or
 // trimmed.
 func (h *Hub) Publish(s *catalog.Snapshot, events []catalog.Event) {
 	now := h.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.snapshot == nil || len(events) > 0 && events[0].Change == nil {
+	if h.snapshot == nil || len(events) > 0 && events[0].Reset {
 		h.trimmed = s.Revision()
 	}
 	h.snapshot = s
