@@ -11,6 +11,7 @@
 package watch
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,11 +20,19 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 )
 
-// Bounds of the shared history: it forgets its oldest events beyond either.
+// Bounds of the shared history: it forgets its oldest events beyond any of them.
 const (
 	HistoryEvents = 100_000
+	HistoryBytes  = 256 << 20 // what its events keep in memory, roughly
 	HistoryAge    = 5 * time.Minute
 )
+
+// limits are the bounds of a hub's history.
+type limits struct {
+	events int
+	bytes  int
+	age    time.Duration
+}
 
 // BookmarkEvery is how often an idle subscription is told that it is current.
 const BookmarkEvery = 5 * time.Second
@@ -38,6 +47,7 @@ type Topic = rollcall.ServiceKey
 // Lock order: Hub.mu before topic.mu.
 type Hub struct {
 	now         func() time.Time
+	limits      limits
 	subscribers atomic.Int64
 	revision    atomic.Uint64 // of the newest snapshot whose events are all in their topics
 
@@ -46,6 +56,7 @@ type Hub struct {
 	topics   map[Topic]*topic
 	order    []stored // the history, oldest first, from head
 	head     int
+	bytes    int               // what it keeps in memory, roughly
 	trimmed  rollcall.Revision // of the newest event that was forgotten
 	closed   bool
 }
@@ -54,23 +65,27 @@ type stored struct {
 	at     time.Time
 	event  *catalog.Event
 	topics [3]*topic
+	bytes  int
 }
 
 // topic is the part of the history that one kind of subscription sees. It is
 // kept while it has events or subscribers.
 type topic struct {
-	name Topic
-	refs int // subscribers; guarded by Hub.mu
+	name  Topic
+	refs  int              // subscribers; guarded by Hub.mu
+	fresh []*catalog.Event // of this publication; guarded by Hub.mu
 
 	mu     sync.Mutex // guards what follows
 	events []*catalog.Event
 	at     time.Time     // when the newest event was published
 	base   uint64        // sequence number of events[0]
-	wake   chan struct{} // closed when there is something new; nil if nobody waits
+	wake   chan struct{} // closed when there is something new; nil if nobody asked since
 	closed bool
-	shared map[span]*Batch // made since the last event, for subscribers with the same cursor
+	shared map[span]*merge // made since the last event, for subscribers with the same cursor
+	spans  int             // sum of the lengths of shared's keys
 }
 
+// span is what a subscriber with a selection has missed.
 type span struct {
 	from, to  uint64
 	selection string
@@ -78,7 +93,11 @@ type span struct {
 
 // NewHub returns a hub without history.
 func NewHub(now func() time.Time) *Hub {
-	return &Hub{now: now, topics: map[Topic]*topic{}}
+	return newHub(now, limits{HistoryEvents, HistoryBytes, HistoryAge})
+}
+
+func newHub(now func() time.Time, l limits) *Hub {
+	return &Hub{now: now, limits: l, topics: map[Topic]*topic{}}
 }
 
 // Subscribers returns the number of open subscriptions.
@@ -88,33 +107,76 @@ func (h *Hub) Subscribers() int { return int(h.subscribers.Load()) }
 func (h *Hub) Revision() rollcall.Revision { return rollcall.Revision(h.revision.Load()) }
 
 // Publish appends the events that led to a snapshot and wakes those whom they
-// concern. Events of a reset are told like
-// others, but cannot be resumed through: tokens from before are foreign or
-// trimmed.
+// concern. Events of a reset are told like others, but cannot be resumed
+// through: tokens from before are trimmed. Nothing connects the states of two
+// logs: everybody begins anew with a reset.
 func (h *Hub) Publish(s *catalog.Snapshot, events []catalog.Event) {
 	now := h.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.snapshot == nil || len(events) > 0 && events[0].Reset {
+	old := h.snapshot
+	h.snapshot = s
+	if old == nil || len(events) > 0 && events[0].Reset {
 		h.trimmed = s.Revision()
 	}
-	h.snapshot = s
-	woken := map[*topic]bool{}
+	if old != nil && old.Log() != s.Log() {
+		h.forget()
+		return
+	}
+	var touched []*topic
 	for i := range events {
 		e := &events[i]
-		st := stored{at: now, event: e}
+		st := stored{at: now, event: e, bytes: size(e)}
 		for n, name := range [...]Topic{e.Service, {Namespace: e.Service.Namespace}, {}} {
 			t := h.topic(name)
-			t.append(e, now)
+			if len(t.fresh) == 0 {
+				touched = append(touched, t)
+			}
+			t.fresh = append(t.fresh, e)
 			st.topics[n] = t
-			woken[t] = true
 		}
 		h.order = append(h.order, st)
+		h.bytes += st.bytes
+	}
+	for _, t := range touched {
+		t.append(now)
 	}
 	h.trim(now)
 	h.revision.Store(uint64(s.Revision()))
-	for t := range woken {
+	for _, t := range touched {
 		t.signal()
+	}
+}
+
+// size returns what the history keeps in memory for an event, roughly: the
+// records of a registration that may be gone from the catalog.
+func size(e *catalog.Event) int {
+	n := 256
+	if e.HealthOnly() {
+		return n
+	}
+	for _, i := range []*catalog.Item{e.Before, e.After} {
+		if i != nil {
+			n += len(i.Record())
+		}
+	}
+	return n
+}
+
+// forget drops the whole history and leaves every cursor behind it.
+func (h *Hub) forget() {
+	h.order, h.head, h.bytes, h.trimmed = nil, 0, 0, h.snapshot.Revision()
+	h.revision.Store(uint64(h.snapshot.Revision()))
+	for _, t := range h.topics {
+		t.mu.Lock()
+		t.base += uint64(len(t.events)) + 1
+		t.events = nil
+		t.unshare()
+		t.mu.Unlock()
+		t.signal()
+		if t.refs == 0 {
+			delete(h.topics, t.name)
+		}
 	}
 }
 
@@ -134,7 +196,7 @@ func (h *Hub) Close() {
 func (h *Hub) topic(name Topic) *topic {
 	t := h.topics[name]
 	if t == nil {
-		t = &topic{name: name, shared: map[span]*Batch{}, closed: h.closed}
+		t = &topic{name: name, shared: map[span]*merge{}, closed: h.closed}
 		h.topics[name] = t
 	}
 	return t
@@ -146,9 +208,10 @@ func (h *Hub) topic(name Topic) *topic {
 func (h *Hub) trim(now time.Time) {
 	for h.head < len(h.order) {
 		o := &h.order[h.head]
-		if len(h.order)-h.head <= HistoryEvents && now.Sub(o.at) <= HistoryAge {
+		if len(h.order)-h.head <= h.limits.events && h.bytes <= h.limits.bytes && now.Sub(o.at) <= h.limits.age {
 			break
 		}
+		h.bytes -= o.bytes
 		h.trimmed = max(h.trimmed, o.event.Revision)
 		for _, t := range o.topics {
 			if t.pop() && t.refs == 0 {
@@ -164,12 +227,46 @@ func (h *Hub) trim(now time.Time) {
 	}
 }
 
-func (t *topic) append(e *catalog.Event, at time.Time) {
+// append takes in all that a publication has for the topic at once, so that
+// nobody sees half a revision. The caller holds Hub.mu.
+func (t *topic) append(at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.events = append(t.events, e)
+	t.events = append(t.events, t.fresh...)
+	clear(t.fresh)
+	t.fresh = t.fresh[:0]
+	if cap(t.fresh) > 64 {
+		t.fresh = nil
+	}
 	t.at = at
+	t.unshare()
+}
+
+// share returns the merge of what a selection missed since a cursor, the same
+// one for all who ask until the next event. The caller holds t.mu.
+func (t *topic) share(cursor uint64, sel *Selection) *merge {
+	key := span{cursor, t.base + uint64(len(t.events)), sel.Text}
+	if m := t.shared[key]; m != nil {
+		return m
+	}
+	// Whoever resumes from every revision there is must not make us keep as
+	// many merges of all that followed.
+	missed := t.events[cursor-t.base:]
+	if t.spans += len(missed); t.spans > max(1024, 4*len(t.events)) {
+		t.unshare()
+		t.spans = len(missed)
+	}
+	m := &merge{
+		sel: sel, events: slices.Clone(missed),
+		batch: Batch{Type: Changes, Revision: missed[len(missed)-1].Revision, At: t.at},
+	}
+	t.shared[key] = m
+	return m
+}
+
+func (t *topic) unshare() {
 	clear(t.shared)
+	t.spans = 0
 }
 
 // pop forgets the oldest event and reports whether none is left.

@@ -112,31 +112,24 @@ func (h *Hub) Subscribe(name Topic, sel Selection, after rollcall.Token) *Subscr
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.cursor = t.base + uint64(len(t.events))
+	v := h.snapshot.View(name)
 	switch {
 	case after.IsZero():
 		s.first = &Batch{Type: Snapshot, Revision: s.revision, State: h.snapshot, At: h.now()}
-	case !h.reaches(name, after):
-		s.first = &Batch{Type: Reset, Revision: s.revision, State: h.snapshot, At: h.now()}
-	default:
+		return s
+	case after.Log == h.snapshot.Log() && v != nil && v.Revision() <= after.Revision && after.Revision <= s.revision:
+		// Nothing happened since, however long ago that was.
+	case after.Log == h.snapshot.Log() && h.trimmed <= after.Revision && after.Revision <= s.revision:
 		n, _ := slices.BinarySearchFunc(t.events, after.Revision+1, func(e *catalog.Event, r rollcall.Revision) int {
 			return cmp.Compare(e.Revision, r)
 		})
 		s.cursor = t.base + uint64(n)
-		s.revision = after.Revision
+	default:
+		s.first = &Batch{Type: Reset, Revision: s.revision, State: h.snapshot, At: h.now()}
+		return s
 	}
+	s.revision = after.Revision
 	return s
-}
-
-// reaches reports whether all events of a topic behind a token are known.
-func (h *Hub) reaches(name Topic, after rollcall.Token) bool {
-	if after.Log != h.snapshot.Log() || after.Revision > h.snapshot.Revision() {
-		return false
-	}
-	if after.Revision >= h.trimmed {
-		return true
-	}
-	v := h.snapshot.View(name)
-	return v != nil && v.Revision() <= after.Revision
 }
 
 // Close ends the subscription.
@@ -201,27 +194,22 @@ func (s *Subscription) poll() (*Batch, <-chan struct{}, error) {
 		t.mu.Unlock()
 		return nil, nil, ErrClosed
 	}
-	end := t.base + uint64(len(t.events))
 	if t.wake == nil {
 		t.wake = make(chan struct{})
 	}
 	wake := t.wake
-	if s.cursor == end {
+	end := t.base + uint64(len(t.events))
+	switch {
+	case s.cursor == end:
 		t.mu.Unlock()
 		return nil, wake, nil
-	}
-	if s.cursor < t.base {
+	case s.cursor < t.base:
 		t.mu.Unlock()
 		return s.reset(), nil, nil
 	}
-	key := span{s.cursor, end, s.selection.Text}
-	b := t.shared[key]
-	if b == nil {
-		b = &Batch{Type: Changes, Changes: s.selection.merge(t.events[s.cursor-t.base:]), At: t.at}
-		b.Revision = t.events[len(t.events)-1].Revision
-		t.shared[key] = b
-	}
+	m := t.share(s.cursor, &s.selection)
 	t.mu.Unlock()
+	b := m.do() // without the topic: the writer must not wait for it
 	s.cursor, s.revision = end, b.Revision
 	if len(b.Changes) == 0 {
 		return nil, wake, nil
@@ -241,33 +229,62 @@ func (s *Subscription) reset() *Batch {
 	return &Batch{Type: Reset, Revision: s.revision, State: h.snapshot, At: h.now()}
 }
 
+// merge is the batch that events are for a selection, made by the first who
+// needs it.
+type merge struct {
+	once   sync.Once
+	sel    *Selection
+	events []*catalog.Event
+	batch  Batch
+}
+
+func (m *merge) do() *Batch {
+	m.once.Do(func() {
+		m.batch.Changes = m.sel.merge(m.events)
+		m.events, m.sel = nil, nil
+	})
+	return &m.batch
+}
+
 // merge reduces events to one change for each instance that looks different at
 // their end than before them.
 func (sel *Selection) merge(events []*catalog.Event) []Change {
+	if len(events) == 1 {
+		return sel.change(nil, events[0].Before, events[0])
+	}
 	type id struct {
 		service rollcall.ServiceKey
 		id      string
 	}
-	first := make(map[id]*catalog.Event, len(events))
-	last := make(map[id]*catalog.Event, len(events))
+	type ends struct{ first, last *catalog.Event }
+	seen := make(map[id]ends, len(events))
 	for _, e := range events {
 		k := id{e.Service, e.ID}
-		if first[k] == nil {
-			first[k] = e
+		first := seen[k].first
+		if first == nil {
+			first = e
 		}
-		last[k] = e
+		seen[k] = ends{first, e}
 	}
 	var changes []Change
 	for _, e := range events {
-		k := id{e.Service, e.ID}
-		if last[k] != e || e.ID == "" {
-			continue
-		}
-		if kind, ok := sel.kind(first[k].Before, e.After); ok {
-			changes = append(changes, Change{kind, e.Revision, e.Service, e.ID, e.After})
+		if ends := seen[id{e.Service, e.ID}]; ends.last == e {
+			changes = sel.change(changes, ends.first.Before, e)
 		}
 	}
 	return changes
+}
+
+// change appends what before → the end of e means, if it means anything.
+func (sel *Selection) change(changes []Change, before *catalog.Item, e *catalog.Event) []Change {
+	if e.ID == "" {
+		return changes
+	}
+	kind, ok := sel.kind(before, e.After)
+	if !ok {
+		return changes
+	}
+	return append(changes, Change{kind, e.Revision, e.Service, e.ID, e.After})
 }
 
 func (sel *Selection) kind(before, after *catalog.Item) (Kind, bool) {
