@@ -86,10 +86,10 @@ func TestAllocations(t *testing.T) {
 		r    *http.Request
 		most float64
 	}{
-		{"resolve", request(t, "GET", "/api/v1/services/payments", ""), 9},
-		{"resolve gzip", request(t, "GET", "/api/v1/services/payments", "", "Accept-Encoding", "gzip"), 9},
-		{"resolve 304", request(t, "GET", "/api/v1/services/payments", "", "If-None-Match", "*"), 12},
-		{"heartbeat", request(t, "POST", "/api/v1/services/payments/instances/payments-0001/heartbeat", ""), 9},
+		{"resolve", request(t, "GET", "/api/v1/services/payments", ""), 7},
+		{"resolve gzip", request(t, "GET", "/api/v1/services/payments", "", "Accept-Encoding", "gzip"), 8},
+		{"resolve 304", request(t, "GET", "/api/v1/services/payments", "", "If-None-Match", "*"), 10},
+		{"heartbeat", request(t, "POST", "/api/v1/services/payments/instances/payments-0001/heartbeat", ""), 6},
 	} {
 		s := &sink{header: http.Header{}}
 		call(h, c.r, s)
@@ -253,3 +253,84 @@ type body struct {
 }
 
 func (b *body) Write(p []byte) (int, error) { b.all = append(b.all, p...); return len(p), nil }
+
+// endless is a connection that sends one request again and again and throws the
+// answers away: what is left is net/http and the handler.
+type endless struct {
+	net.Conn
+	text string
+	at   int
+	left int
+	done chan struct{}
+}
+
+func (c *endless) Read(b []byte) (int, error) {
+	if c.at == len(c.text) {
+		c.at = 0
+		c.left--
+	}
+	if c.left <= 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, c.text[c.at:])
+	c.at += n
+	return n, nil
+}
+
+func (c *endless) Write(b []byte) (int, error)        { return len(b), nil }
+func (c *endless) Close() error                       { close(c.done); return nil }
+func (c *endless) LocalAddr() net.Addr                { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1} }
+func (c *endless) RemoteAddr() net.Addr               { return c.LocalAddr() }
+func (c *endless) SetDeadline(t time.Time) error      { return nil }
+func (c *endless) SetReadDeadline(t time.Time) error  { return nil }
+func (c *endless) SetWriteDeadline(t time.Time) error { return nil }
+
+// once is a listener that accepts one connection.
+type once struct {
+	conn chan net.Conn
+}
+
+func (l once) Accept() (net.Conn, error) {
+	if c, ok := <-l.conn; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+func (l once) Close() error   { return nil }
+func (l once) Addr() net.Addr { return &net.TCPAddr{} }
+
+// BenchmarkConnection shows what this door adds to the least server that says
+// as much, without the noise of sockets.
+func BenchmarkConnection(b *testing.B) {
+	for _, c := range []struct {
+		name      string
+		instances int
+		text      string
+	}{
+		{"heartbeat", 10, "POST /api/v1/services/payments/instances/payments-0001/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"},
+		{"resolve10", 10, "GET /api/v1/services/payments HTTP/1.1\r\nHost: x\r\n\r\n"},
+		{"resolve100", 100, "GET /api/v1/services/payments HTTP/1.1\r\nHost: x\r\n\r\n"},
+	} {
+		reg := newRegistry(b)
+		h := httpapi.New(reg, httpapi.Options{Registerer: prometheus.NewRegistry()})
+		fleet(b, reg, "payments", c.instances)
+		method, rest, _ := strings.Cut(c.text, " ")
+		path, _, _ := strings.Cut(rest, " ")
+		answer := &body{sink: sink{header: http.Header{}}}
+		h.ServeHTTP(answer, request(b, method, path, ""))
+		run := func(h http.Handler) func(*testing.B) {
+			return func(b *testing.B) {
+				b.ReportAllocs()
+				conn := &endless{text: c.text, left: b.N, done: make(chan struct{})}
+				l := once{make(chan net.Conn, 1)}
+				l.conn <- conn
+				srv := httpapi.HTTPServer(h)
+				go srv.Serve(l)
+				<-conn.done
+				close(l.conn)
+			}
+		}
+		b.Run(c.name+"/bare", run(bare(answer.all)))
+		b.Run(c.name+"/rollcall", run(h))
+	}
+}

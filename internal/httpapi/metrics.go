@@ -49,12 +49,17 @@ type operation struct {
 	requests *prometheus.CounterVec
 	ok       prometheus.Counter // of 200, the common one
 	seconds  prometheus.Observer
+	epoch    time.Time
 }
+
+// now reads the monotonic clock alone, which costs half of what time.Now does.
+func (o *operation) now() time.Duration { return time.Since(o.epoch) }
 
 func (m *metrics) of(rt route) operation {
 	o := operation{
 		requests: m.requests.MustCurryWith(prometheus.Labels{"operation": rt.operation}),
 		ok:       m.requests.WithLabelValues(rt.operation, "200"),
+		epoch:    time.Now(),
 	}
 	if !rt.stream {
 		o.seconds = m.seconds.WithLabelValues(rt.operation)
@@ -62,14 +67,14 @@ func (m *metrics) of(rt route) operation {
 	return o
 }
 
-func (o *operation) done(start time.Time, code int, timed bool) {
+func (o *operation) done(start time.Duration, code int, timed bool) {
 	if code == http.StatusOK {
 		o.ok.Inc()
 	} else {
 		o.requests.WithLabelValues(strconv.Itoa(code)).Inc()
 	}
 	if timed && o.seconds != nil {
-		o.seconds.Observe(time.Since(start).Seconds())
+		o.seconds.Observe((o.now() - start).Seconds())
 	}
 }
 

@@ -12,13 +12,7 @@ import (
 // resolve answers which instances a caller should use. What the answer costs
 // when it was given before is what is written here: a look-up, four headers.
 func (s *Server) resolve(r request) (int, error) {
-	q := rollcall.Query{Service: r.PathValue("service")}
-	if r.params != nil {
-		if err := r.query(&q); err != nil {
-			return 0, err
-		}
-	}
-	a, err := s.reg.Resolve(r.ctx, &q)
+	a, err := s.ask(r)
 	if err != nil {
 		return 0, err
 	}
@@ -56,6 +50,21 @@ func (s *Server) resolve(r request) (int, error) {
 		h["Content-Encoding"] = headerGzip
 	}
 	return r.write(s, http.StatusOK, body)
+}
+
+// ask has the registry answer what a request asks.
+func (s *Server) ask(r request) (*resolve.Answer, error) {
+	if r.params == nil {
+		q := s.queries.Get().(*rollcall.Query) // of which nothing else is ever set
+		defer s.queries.Put(q)
+		q.Service = r.PathValue("service")
+		return s.reg.Resolve(r.ctx, q)
+	}
+	q := rollcall.Query{Service: r.PathValue("service")}
+	if err := r.query(&q); err != nil {
+		return nil, err
+	}
+	return s.reg.Resolve(r.ctx, &q)
 }
 
 // knows reports whether a caller says that it has what token names.

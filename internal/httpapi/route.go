@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
@@ -128,7 +127,7 @@ func takes(params string) map[string]bool {
 }
 
 func (m *mounted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
+	start := m.metrics.now()
 	rq := request{Request: r, w: w, ctx: auth.With(r.Context(), auth.Anonymous("http"))}
 	code, err := m.serve(&rq)
 	if err != nil {

@@ -59,6 +59,7 @@ type Server struct {
 	origins http.CrossOriginProtection
 	bodies  sync.Pool // of *form.Decoder
 	scratch sync.Pool // of *[]byte, for small answers
+	queries sync.Pool // of *rollcall.Query, for queries without parameters
 }
 
 // New returns a server of a registry. The composition root gives it an
@@ -68,6 +69,7 @@ func New(reg Registry, o Options) *Server {
 	s.metrics = newMetrics(o.Registerer)
 	s.bodies.New = func() any { return new(form.Decoder) }
 	s.scratch.New = func() any { b := make([]byte, 0, 512); return &b }
+	s.queries.New = func() any { return new(rollcall.Query) }
 	s.mount(routes())
 	if o.Metrics != nil {
 		s.mux.Handle("GET /metrics", o.Metrics)
