@@ -362,7 +362,9 @@ func TestPromises(t *testing.T) {
 			for n := range 1000 {
 				w.step(rng)
 				if rng.IntN(200) == 0 {
-					w.restart([]rollcall.LogID{first, first, second}[rng.IntN(3)])
+					// No log comes back.
+					another := rollcall.LogID(fmt.Sprintf("%016x", rng.Uint64()))
+					w.restart([]rollcall.LogID{w.log, w.log, another}[rng.IntN(3)])
 				}
 				for range rng.IntN(8) {
 					// The first of them are the quickest.
