@@ -300,6 +300,34 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestThroughAReset: between the last state before a reset and the one after it
+// there is nothing to resume from, whoever saw it.
+func TestThroughAReset(t *testing.T) {
+	w := newWorld(t, wide)
+	w.write(put("a", "1", "1"))
+	w.publish()
+	sub := w.subscribe(topicA, all, 0)
+	defer sub.Close()
+	next(t, sub)
+	w.rev += 10 // of which this member saw nothing
+	w.restart(first)
+	if b := next(t, sub); b == nil || b.Type != Changes || b.Revision != 12 || len(b.Changes) != 1 {
+		t.Errorf("%+v, want the difference", b)
+	}
+	for after, want := range map[rollcall.Revision]Type{1: Reset, 5: Reset, 11: Reset} {
+		s := w.subscribe(topicA, all, after)
+		if b := next(t, s); b == nil || b.Type != want {
+			t.Errorf("after %d: %+v, want type %d", after, b, want)
+		}
+		s.Close()
+	}
+	s := w.subscribe(topicA, all, 12)
+	defer s.Close()
+	if b := next(t, s); b != nil {
+		t.Errorf("after the reset: %+v, want nothing", b)
+	}
+}
+
 // TestAnotherLog: watchers who are connected are told to begin anew, even if
 // the other log holds the same, and its revisions are lower.
 func TestAnotherLog(t *testing.T) {

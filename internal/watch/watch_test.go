@@ -420,6 +420,9 @@ func (h *Hub) check(t *testing.T) {
 	if len(live) > h.limits.events || bytes > h.limits.bytes || bytes != h.bytes {
 		t.Errorf("%d events of %d (noted %d) bytes are kept", len(live), bytes, h.bytes)
 	}
+	if n := len(live); n > 0 && live[n-1].at.Sub(live[0].at) > h.limits.age {
+		t.Errorf("an event is kept for %v", live[n-1].at.Sub(live[0].at))
+	}
 	for name, topic := range h.topics {
 		if perTopic[topic] != len(topic.events) || len(topic.events) == 0 && topic.refs == 0 || len(topic.fresh) > 0 {
 			t.Errorf("topic %v: %d events of %d, %d subscribers", name, len(topic.events), perTopic[topic], topic.refs)
