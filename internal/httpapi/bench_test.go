@@ -72,8 +72,7 @@ func request(t testing.TB, method, path, body string, headers ...string) *http.R
 }
 
 // An answer that was given before costs a few small allocations, however long
-// it is, and so does a heartbeat: three of them are the mux's and the
-// principal's.
+// it is, and so does a heartbeat. Some of them are the mux's and the principal's.
 func TestAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -300,7 +299,8 @@ func (l once) Close() error   { return nil }
 func (l once) Addr() net.Addr { return &net.TCPAddr{} }
 
 // BenchmarkConnection shows what this door adds to the least server that says
-// as much, without the noise of sockets.
+// as much, without the noise of sockets. Most of what resolve adds is its six
+// headers more: net/http clones, sorts and checks each of them.
 func BenchmarkConnection(b *testing.B) {
 	for _, c := range []struct {
 		name      string
