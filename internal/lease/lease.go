@@ -168,7 +168,8 @@ func (t *Table) Len() (n int) {
 // Set begins or changes the lease of an instance. A new incarnation is a sign
 // of life: it gets a full TTL and its checks start over, except that what was
 // reported of checks that are the same stays. An update moves the deadline by
-// the difference in TTL alone.
+// the difference in TTL alone, except that a lease that begins with it is a full
+// one, and one that ends with it has not lapsed.
 func (t *Table) Set(key rollcall.Key, g Grant) {
 	now := t.time()
 	s, hash := t.shard(key)
@@ -184,21 +185,22 @@ func (t *Table) Set(key rollcall.Key, g Grant) {
 	if g.Lease.Mode == rollcall.LeaseNone {
 		ttl = 0
 	}
-	if fresh {
+	switch {
+	case fresh:
 		e.deadline.Store(int64(now + ttl))
 		e.state, e.removing, e.why = Alive, false, ""
 		if g.Lapsed {
-			e.state = Lapsed
-			e.deadline.Store(int64(now)) // it will be removed a full TTL and remove_after from now
+			e.state = Lapsed // to be removed a full TTL and remove_after from now
 		}
-	} else {
+	case e.ttl == 0: // nothing was expected so far
+		e.deadline.Store(int64(now + ttl))
+	case ttl == 0 && e.state == Lapsed: // nothing is expected any more
+		e.state = Alive
+	default:
 		e.deadline.Add(int64(ttl - e.ttl))
 	}
 	e.incarnation, e.ttl = g.Incarnation, ttl
 	e.removeAfter = time.Duration(g.Lease.RemoveAfter)
-	if g.Lapsed {
-		e.removeAfter += ttl
-	}
 	e.reports = e.renewReports(g.Checks, fresh, now)
 	t.schedule(e)
 }
@@ -218,7 +220,7 @@ func (e *entry) renewReports(checks []rollcall.Check, fresh bool, now time.Durat
 			ttl:     time.Duration(c.TTL), deadline: now + time.Duration(c.TTL), remove: time.Duration(c.DeregisterAfter),
 		}
 		for _, r := range e.reports {
-			if r.finding.Slot == n.finding.Slot && r.ttl == n.ttl {
+			if r.finding.Slot == n.finding.Slot && r.ttl == n.ttl && r.remove == n.remove {
 				n.finding, n.deadline, n.failing = r.finding, r.deadline, r.failing
 			}
 		}
@@ -294,7 +296,7 @@ func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed boo
 		if bad := f.Status != rollcall.Healthy && f.Status != rollcall.Degraded; !bad {
 			r.failing = 0
 		} else if r.failing == 0 {
-			r.failing = now
+			r.failing = max(now, 1)
 		}
 		r.finding = f
 		r.deadline = now + r.ttl

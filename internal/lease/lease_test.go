@@ -1,0 +1,676 @@
+package lease
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// clock is a table with a clock that stands still unless it is moved.
+type clock struct {
+	*Table
+	at atomic.Int64
+}
+
+func newClock(start time.Duration) *clock {
+	c := &clock{}
+	c.at.Store(int64(start))
+	c.Table = New(func() time.Duration { return time.Duration(c.at.Load()) })
+	return c
+}
+
+// run lets time pass tick by tick and returns who changed, and when.
+func (c *clock) run(d time.Duration) map[rollcall.Key]time.Duration {
+	changed := map[rollcall.Key]time.Duration{}
+	for start := c.at.Load(); c.at.Load()-start < int64(d); {
+		c.at.Add(int64(Tick))
+		for _, key := range c.Tick() {
+			changed[key] = time.Duration(c.at.Load() - start)
+		}
+	}
+	return changed
+}
+
+func key(id string) rollcall.Key { return rollcall.NewKey("", "s", id) }
+
+func seconds(n float64) rollcall.Duration { return rollcall.Duration(n * float64(time.Second)) }
+
+func grant(incarnation rollcall.Revision, ttl, removeAfter rollcall.Duration, checks ...rollcall.Check) Grant {
+	g := Grant{Incarnation: incarnation, Checks: checks}
+	if g.Lease.Mode = rollcall.LeaseNone; ttl != 0 {
+		g.Lease = rollcall.Lease{Mode: rollcall.LeaseTTL, TTL: ttl, RemoveAfter: removeAfter}
+	}
+	return g
+}
+
+func check(name string, ttl, deregisterAfter rollcall.Duration) rollcall.Check {
+	return rollcall.Check{Name: name, Type: rollcall.CheckTTL, TTL: ttl, DeregisterAfter: deregisterAfter}
+}
+
+// wantChange lets time pass and expects one change of an instance, as late as
+// given or up to two ticks later, and its state after it.
+func (c *clock) wantChange(t *testing.T, k rollcall.Key, after time.Duration, want State) {
+	t.Helper()
+	if changed := c.run(after - Tick); len(changed) > 0 {
+		t.Fatalf("changes before %v: %v", after, changed)
+	}
+	changed := c.run(3 * Tick)
+	if _, ok := changed[k]; !ok || len(changed) != 1 {
+		t.Fatalf("around %v: changes %v, want one of %v", after, changed, k)
+	}
+	if ev, _ := c.Evidence(k); ev.State != want {
+		t.Errorf("state %d after %v, want %d", ev.State, after, want)
+	}
+}
+
+func (c *clock) wantQuiet(t *testing.T, d time.Duration) {
+	t.Helper()
+	if changed := c.run(d); len(changed) > 0 {
+		t.Fatalf("changes within %v: %v", d, changed)
+	}
+}
+
+func (c *clock) wantState(t *testing.T, k rollcall.Key, want State) {
+	t.Helper()
+	if ev, ok := c.Evidence(k); !ok || ev.State != want {
+		t.Errorf("state %d, %v, want %d", ev.State, ok, want)
+	}
+}
+
+func TestLapseAndExpire(t *testing.T) {
+	for _, start := range []time.Duration{0, time.Nanosecond, Tick - 1, 12345678 * time.Microsecond} {
+		c := newClock(start)
+		c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+		c.wantState(t, key("i"), Alive)
+		c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+		c.wantChange(t, key("i"), 60*time.Second-2*Tick, Expired)
+		ev, _ := c.Evidence(key("i"))
+		if want := "no renewal for 1m15s"; ev.Why != want || ev.Incarnation != 1 || ev.TTL != 15*time.Second {
+			t.Errorf("%+v, want %q", ev, want)
+		}
+		c.wantQuiet(t, time.Hour) // it is for others to remove it
+		c.Drop(key("i"))
+		if _, ok := c.Evidence(key("i")); ok || c.Len() != 0 {
+			t.Error("dropped, it is still there")
+		}
+	}
+}
+
+func TestRenew(t *testing.T) {
+	c := newClock(time.Hour)
+	if _, known, _ := c.Renew(key("i")); known {
+		t.Error("unknown, it was renewed")
+	}
+	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+	for range 10 {
+		c.wantQuiet(t, 14*time.Second)
+		if ttl, known, changed := c.Renew(key("i")); ttl != 15*time.Second || !known || changed {
+			t.Fatalf("renewed with %v, %v, %v", ttl, known, changed)
+		}
+	}
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+	c.run(30 * time.Second)
+	if ttl, known, changed := c.Renew(key("i")); ttl != 15*time.Second || !known || !changed {
+		t.Errorf("revived with %v, %v, %v", ttl, known, changed)
+	}
+	c.wantState(t, key("i"), Alive)
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+	c.wantChange(t, key("i"), 60*time.Second-2*Tick, Expired)
+	if _, known, changed := c.Renew(key("i")); !known || !changed {
+		t.Error("expired and not being removed, it is not revived")
+	}
+	c.wantState(t, key("i"), Alive)
+}
+
+func TestRemoving(t *testing.T) {
+	c := newClock(time.Hour)
+	if c.Removing(key("i"), true) {
+		t.Error("unknown, it is removed")
+	}
+	c.Set(key("i"), grant(1, seconds(2), seconds(2)))
+	if c.Removing(key("i"), true) {
+		t.Error("alive, it is removed")
+	}
+	c.run(10 * time.Second)
+	if !c.Removing(key("i"), true) {
+		t.Error("expired, it is not removed")
+	}
+	if _, known, _ := c.Renew(key("i")); known {
+		t.Error("being removed, it was renewed: it should register again")
+	}
+	c.Removing(key("i"), false) // the log did not take it
+	if _, known, changed := c.Renew(key("i")); !known || !changed {
+		t.Error("not being removed any more, it was not revived")
+	}
+	if c.Removing(key("i"), true) {
+		t.Error("revived, it is removed")
+	}
+	c.run(10 * time.Second)
+	c.Removing(key("i"), true)
+	c.Set(key("i"), grant(2, seconds(2), seconds(2)))
+	if _, known, changed := c.Renew(key("i")); !known || changed {
+		t.Error("registered again, it was not renewed")
+	}
+}
+
+func TestNoneNeverLapses(t *testing.T) {
+	c := newClock(time.Hour)
+	c.Set(key("i"), grant(1, 0, 0))
+	c.wantQuiet(t, 3*time.Hour)
+	if ttl, known, changed := c.Renew(key("i")); ttl != 0 || !known || changed {
+		t.Errorf("renewed with %v, %v, %v", ttl, known, changed)
+	}
+	c.wantQuiet(t, time.Hour)
+
+	// It becomes one that has to be renewed: from now on.
+	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+
+	// And again none: nothing speaks against it any more.
+	c.Set(key("i"), grant(1, 0, 0))
+	c.wantState(t, key("i"), Alive)
+	c.wantQuiet(t, time.Hour)
+}
+
+func TestUpdateOfTTL(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		ttl     float64
+		elapsed time.Duration
+		left    time.Duration
+	}{
+		{"longer", 60, 5 * time.Second, 55 * time.Second},
+		{"shorter", 10, 5 * time.Second, 5 * time.Second},
+		{"the same", 15, 5 * time.Second, 10 * time.Second},
+		{"shorter than what has passed", 2, 5 * time.Second, Tick},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newClock(time.Hour)
+			c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+			c.wantQuiet(t, tt.elapsed)
+			c.Set(key("i"), grant(1, seconds(tt.ttl), seconds(60)))
+			c.wantChange(t, key("i"), tt.left, Lapsed)
+		})
+	}
+}
+
+func TestNewIncarnation(t *testing.T) {
+	c := newClock(time.Hour)
+	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+	c.Report(key("i"), rollcall.Finding{Slot: rollcall.SlotStatus, Status: rollcall.Degraded})
+	c.wantQuiet(t, 14*time.Second)
+	c.Set(key("i"), grant(2, seconds(15), seconds(60)))
+	if ev, _ := c.Evidence(key("i")); ev.Incarnation != 2 || ev.Reports != nil {
+		t.Errorf("%+v, want nothing said yet", ev)
+	}
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+	c.Set(key("i"), grant(3, seconds(15), seconds(60)))
+	c.wantState(t, key("i"), Alive)
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+}
+
+// TestFoundLapsed: an instance that was marked before a restart gets a full TTL
+// before the time to its removal begins, and loses that once it is heard from.
+func TestFoundLapsed(t *testing.T) {
+	lapsed := grant(1, seconds(15), seconds(60))
+	lapsed.Lapsed = true
+	c := newClock(time.Hour)
+	c.Set(key("i"), lapsed)
+	c.wantState(t, key("i"), Lapsed)
+	c.wantChange(t, key("i"), 75*time.Second, Expired)
+
+	c = newClock(time.Hour)
+	c.Set(key("i"), lapsed)
+	c.wantQuiet(t, 5*time.Second)
+	if _, _, changed := c.Renew(key("i")); !changed {
+		t.Error("not revived")
+	}
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+	c.wantChange(t, key("i"), 60*time.Second-2*Tick, Expired)
+
+	// That the log says so of one that is alive here changes nothing: it will
+	// be told.
+	c = newClock(time.Hour)
+	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+	c.Set(key("i"), lapsed)
+	c.wantState(t, key("i"), Alive)
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+	c.Set(key("i"), lapsed)
+	c.wantChange(t, key("i"), 60*time.Second-2*Tick, Expired)
+}
+
+func (c *clock) report(t *testing.T, k rollcall.Key, slot rollcall.Slot, s rollcall.Status, known, changed bool) {
+	t.Helper()
+	gotKnown, gotChanged := c.Report(k, rollcall.Finding{Slot: slot, Status: s, Reason: "said so"})
+	if gotKnown != known || gotChanged != changed {
+		t.Errorf("%v reported as %v: known %v, changed %v; want %v, %v", slot, s, gotKnown, gotChanged, known, changed)
+	}
+}
+
+func (c *clock) wantReports(t *testing.T, k rollcall.Key, want ...rollcall.Finding) {
+	t.Helper()
+	ev, _ := c.Evidence(k)
+	if diff := cmp.Diff(want, ev.Reports, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("reports differ:\n%s", diff)
+	}
+}
+
+func TestReports(t *testing.T) {
+	const db, web = rollcall.Slot("check/db"), rollcall.Slot("check/web")
+	c := newClock(time.Hour)
+	i := key("i")
+	c.report(t, i, rollcall.SlotStatus, rollcall.Healthy, false, false)
+	c.Set(i, grant(1, 0, 0, check("db", seconds(10), 0), check("web", seconds(20), 0)))
+	c.wantReports(t, i)
+	if !c.Has(i, db) || c.Has(i, "check/x") || c.Has(key("x"), db) {
+		t.Error("Has is wrong")
+	}
+	c.report(t, i, "check/x", rollcall.Healthy, false, false)
+	c.report(t, i, rollcall.SlotStatus, rollcall.Degraded, true, true)
+	c.report(t, i, rollcall.SlotStatus, rollcall.Degraded, true, false)
+	c.report(t, i, db, rollcall.Healthy, true, true)
+	c.report(t, i, db, rollcall.Healthy, true, false)
+	said := func(slot rollcall.Slot, s rollcall.Status) rollcall.Finding {
+		return rollcall.Finding{Slot: slot, Status: s, Reason: "said so"}
+	}
+	late := func(slot rollcall.Slot, ttl string) rollcall.Finding {
+		return rollcall.Finding{Slot: slot, Status: rollcall.Unhealthy, Reason: "not reported within " + ttl}
+	}
+	c.wantReports(t, i, said(db, rollcall.Healthy), said(rollcall.SlotStatus, rollcall.Degraded))
+
+	// Each check lapses on its own, whether it ever spoke or not, and once.
+	c.wantChange(t, i, 10*time.Second, Alive)
+	c.wantReports(t, i, late(db, "10s"), said(rollcall.SlotStatus, rollcall.Degraded))
+	c.wantChange(t, i, 10*time.Second-2*Tick, Alive)
+	c.wantReports(t, i, late(db, "10s"), late(web, "20s"), said(rollcall.SlotStatus, rollcall.Degraded))
+	c.wantQuiet(t, time.Hour)
+
+	// A renewal is not a report.
+	c.Renew(i)
+	c.wantReports(t, i, late(db, "10s"), late(web, "20s"), said(rollcall.SlotStatus, rollcall.Degraded))
+	c.report(t, i, web, rollcall.Healthy, true, true)
+	c.wantChange(t, i, 20*time.Second, Alive)
+	c.report(t, i, web, rollcall.Unhealthy, true, false)
+	c.wantQuiet(t, time.Hour) // one that fails cannot get worse
+}
+
+func TestChecksOverRegistrations(t *testing.T) {
+	const db, web = rollcall.Slot("check/db"), rollcall.Slot("check/web")
+	said := func(slot rollcall.Slot) rollcall.Finding {
+		return rollcall.Finding{Slot: slot, Status: rollcall.Healthy, Reason: "said so"}
+	}
+	status := rollcall.Finding{Slot: rollcall.SlotStatus, Status: rollcall.Healthy, Reason: "said so"}
+	for _, tt := range []struct {
+		name        string
+		incarnation rollcall.Revision
+		db          rollcall.Check
+		want        []rollcall.Finding
+	}{
+		{"an update", 1, check("db", seconds(10), seconds(60)), []rollcall.Finding{status, said(db)}},
+		{"a registration", 2, check("db", seconds(10), seconds(60)), []rollcall.Finding{said(db)}},
+		{"another ttl", 1, check("db", seconds(11), seconds(60)), []rollcall.Finding{status}},
+		{"another deregister_after", 1, check("db", seconds(10), seconds(61)), []rollcall.Finding{status}},
+		{"another name", 1, check("db2", seconds(10), seconds(60)), []rollcall.Finding{status}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newClock(time.Hour)
+			c.Set(key("i"), grant(1, 0, 0, check("db", seconds(10), seconds(60)), check("web", seconds(10), 0)))
+			for _, slot := range []rollcall.Slot{db, web, rollcall.SlotStatus} {
+				c.report(t, key("i"), slot, rollcall.Healthy, true, true)
+			}
+			c.wantQuiet(t, 5*time.Second)
+			c.Set(key("i"), grant(tt.incarnation, 0, 0, tt.db))
+			c.wantReports(t, key("i"), tt.want...)
+			left := 10 * time.Second
+			if len(tt.want) > 0 && tt.want[len(tt.want)-1].Slot == db {
+				left = 5 * time.Second // its time runs on
+			} else if tt.name == "another ttl" {
+				left = 11 * time.Second
+			}
+			c.wantChange(t, key("i"), left, Alive)
+		})
+	}
+}
+
+func TestDeregisterAfter(t *testing.T) {
+	const db = rollcall.Slot("check/db")
+	for _, start := range []time.Duration{0, time.Hour} {
+		c := newClock(start)
+		i := key("i")
+		c.Set(i, grant(1, 0, 0, check("db", seconds(10), seconds(60))))
+		c.report(t, i, db, rollcall.Unhealthy, true, true)
+		c.wantQuiet(t, 30*time.Second)
+		c.report(t, i, db, rollcall.Unhealthy, true, false) // it fails since the first
+		c.wantChange(t, i, 30*time.Second, Expired)
+		if ev, _ := c.Evidence(i); ev.Why != "check db failed for 1m" {
+			t.Errorf("%+v", ev)
+		}
+		// A renewal shows that it lives, but not that the check is well.
+		if _, _, changed := c.Renew(i); !changed {
+			t.Error("not revived")
+		}
+		c.wantChange(t, i, Tick, Expired)
+		c.Renew(i)
+		c.report(t, i, db, rollcall.Healthy, true, true)
+		c.wantState(t, i, Alive)
+		c.wantChange(t, i, 10*time.Second, Alive) // not reported
+		c.wantChange(t, i, 60*time.Second-2*Tick, Expired)
+	}
+}
+
+func TestPause(t *testing.T) {
+	for _, pause := range []time.Duration{Pause + time.Second, time.Minute, 24 * time.Hour} {
+		c := newClock(time.Hour)
+		c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+		c.Set(key("check"), grant(1, 0, 0, check("db", seconds(15), 0)))
+		c.wantQuiet(t, 5*time.Second)
+		c.at.Add(int64(pause))
+		if changed := c.Tick(); len(changed) > 0 {
+			t.Fatalf("a pause of %v convicts %v", pause, changed)
+		}
+		if got := c.Paused(); got != pause-Tick {
+			t.Errorf("a pause of %v is noted as %v", pause, got)
+		}
+		c.wantQuiet(t, 9*time.Second)
+		if changed := c.run(time.Second + 2*Tick); len(changed) != 2 {
+			t.Errorf("after a pause of %v: %v, want both", pause, changed)
+		}
+		c.wantChange(t, key("i"), 60*time.Second-3*Tick, Expired)
+	}
+
+	// A tick that is a little late is no pause.
+	c := newClock(time.Hour)
+	c.Set(key("i"), grant(1, seconds(2), seconds(60)))
+	c.run(time.Second)
+	c.at.Add(int64(time.Second + Tick))
+	if changed := c.Tick(); len(changed) != 1 || c.Paused() != 0 {
+		t.Errorf("%v, paused for %v", changed, c.Paused())
+	}
+}
+
+// TestRenewedInAPause: what was renewed before the pause was noticed lives a
+// little longer, never shorter.
+func TestRenewedInAPause(t *testing.T) {
+	c := newClock(time.Hour)
+	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+	c.run(5 * time.Second)
+	c.at.Add(int64(time.Minute))
+	c.Renew(key("i"))
+	if changed := c.Tick(); len(changed) > 0 {
+		t.Fatal(changed)
+	}
+	c.wantQuiet(t, 15*time.Second-Tick)
+	if changed := c.run(time.Minute); len(changed) != 1 {
+		t.Errorf("%v, want it to lapse in the end", changed)
+	}
+}
+
+// TestLongLease: deadlines lie up to 30 days ahead, the wheel spans 102 s.
+func TestLongLease(t *testing.T) {
+	c := newClock(time.Hour)
+	c.Set(key("i"), grant(1, rollcall.Duration(rollcall.MaxTTL), rollcall.Duration(rollcall.MaxTTL)))
+	c.wantChange(t, key("i"), rollcall.MaxTTL, Lapsed)
+	c.wantChange(t, key("i"), rollcall.MaxTTL-2*Tick, Expired)
+	if n := c.waiting(); n > 2 {
+		t.Errorf("the wheel holds %d entries of one lease", n)
+	}
+}
+
+// waiting returns how many entries stand in the wheel.
+func (t *Table) waiting() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, slot := range t.wheel {
+		n += len(slot)
+	}
+	return n
+}
+
+// TestWheelDoesNotGrow: what is renewed, reported and set all the time stands
+// in the wheel about once.
+func TestWheelDoesNotGrow(t *testing.T) {
+	c := newClock(time.Hour)
+	i := key("i")
+	for n := range 10_000 {
+		c.Set(i, grant(1, seconds(60), seconds(60), check("db", seconds(float64(1+n%2*40)), seconds(1))))
+		c.Renew(i)
+		c.Report(i, rollcall.Finding{Slot: "check/db", Status: []rollcall.Status{rollcall.Healthy, rollcall.Unhealthy}[n%2]})
+		if n%3 == 0 {
+			c.run(Tick)
+		}
+		if n%100 == 0 {
+			c.Drop(i)
+		}
+	}
+	if n := c.waiting(); n > 1200 {
+		t.Errorf("the wheel holds %d entries of one lease", n)
+	}
+	c.Drop(i)
+	c.run(110 * time.Second)
+	if n := c.waiting(); n != 0 {
+		t.Errorf("the wheel holds %d entries of none", n)
+	}
+}
+
+// TestCollisions chains leases whose keys have one hash.
+func TestCollisions(t *testing.T) {
+	const hash, n = 42, 4
+	orders := [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 3, 0, 2}, {2, 0, 3, 1}}
+	for _, order := range orders {
+		s := &shard{entries: map[uint64]*entry{}}
+		var es []*entry
+		for i := range n {
+			es = append(es, &entry{key: key(fmt.Sprint(i))})
+			s.add(hash, es[i])
+		}
+		gone := map[int]bool{}
+		for step := range n + 1 {
+			for i, e := range es {
+				if got := s.get(hash, e.key); (got == e) == gone[i] || s.len != n-step {
+					t.Fatalf("removed %v of %v: %d is %v, %d are left", gone, order, i, got, s.len)
+				}
+			}
+			if s.get(hash, key("x")) != nil || s.get(hash+1, es[0].key) != nil {
+				t.Fatal("what was never there is found")
+			}
+			if step < n {
+				s.remove(hash, es[order[step]])
+				gone[order[step]] = true
+			}
+		}
+		if len(s.entries) != 0 {
+			t.Errorf("%d chains are left", len(s.entries))
+		}
+	}
+}
+
+// TestKeysDiffer: keys that are put together of the same parts are not mixed up.
+func TestKeysDiffer(t *testing.T) {
+	c := newClock(time.Hour)
+	var keys []rollcall.Key
+	for _, ns := range []string{"a", "b", "ab", ""} {
+		for _, service := range []string{"a", "b", "ab", ""} {
+			for _, id := range []string{"a", "b", "ab", ""} {
+				keys = append(keys, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: ns, Service: service}, ID: id})
+			}
+		}
+	}
+	hashes := map[uint64]bool{}
+	for n, k := range keys {
+		c.Set(k, grant(rollcall.Revision(n+1), seconds(15), seconds(60)))
+		_, hash := c.shard(k)
+		hashes[hash] = true
+	}
+	for n, k := range keys {
+		if ev, _ := c.Evidence(k); ev.Incarnation != rollcall.Revision(n+1) {
+			t.Errorf("%q has the lease of another", k)
+		}
+	}
+	if c.Len() != len(keys) || len(hashes) != len(keys) {
+		t.Errorf("%d leases of %d, %d hashes", c.Len(), len(keys), len(hashes))
+	}
+}
+
+func TestRenewDoesNotAllocate(t *testing.T) {
+	c := newClock(time.Hour)
+	k := key("i")
+	c.Set(k, grant(1, seconds(15), seconds(60)))
+	if n := testing.AllocsPerRun(1000, func() {
+		if _, known, _ := c.Renew(k); !known {
+			t.Fatal("unknown")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+// TestAtOnce lets everything happen at once, for the race detector; those who
+// are renewed must not lapse meanwhile.
+func TestAtOnce(t *testing.T) {
+	c := newClock(time.Hour)
+	const kept = 64
+	for n := range kept {
+		c.Set(key(fmt.Sprint("kept-", n)), grant(1, seconds(2), seconds(2), check("db", seconds(2), seconds(2))))
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	loop := func(f func(n int)) {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+					f(n)
+				}
+			}
+		})
+	}
+	loop(func(n int) { c.Renew(key(fmt.Sprint("kept-", n%kept))) })
+	loop(func(n int) { c.Renew(key(fmt.Sprint("other-", n%kept))) })
+	loop(func(n int) {
+		c.Set(key(fmt.Sprint("other-", n%kept)), grant(rollcall.Revision(n%3), seconds(2), seconds(2)))
+	})
+	loop(func(n int) {
+		k := key(fmt.Sprint("other-", n%kept))
+		c.Evidence(k)
+		c.Has(k, rollcall.SlotStatus)
+		c.Removing(k, n%2 == 0)
+		c.Drop(k)
+		c.Len()
+		c.Paused()
+	})
+	lapsed := map[rollcall.Key]bool{}
+	for range 200 {
+		// All are renewed and reported in every second.
+		for range 10 {
+			c.at.Add(int64(Tick))
+			for _, k := range c.Tick() {
+				lapsed[k] = true
+			}
+		}
+		for n := range kept {
+			k := key(fmt.Sprint("kept-", n))
+			c.Renew(k)
+			c.Report(k, rollcall.Finding{Slot: "check/db", Status: rollcall.Healthy})
+		}
+	}
+	close(stop)
+	wg.Wait()
+	for n := range kept {
+		if k := key(fmt.Sprint("kept-", n)); lapsed[k] {
+			t.Errorf("%v lapsed", k)
+		}
+	}
+	// And all of them do once nobody renews them.
+	changed := c.run(5 * time.Second)
+	for n := range kept {
+		if k := key(fmt.Sprint("kept-", n)); changed[k] == 0 {
+			t.Errorf("%v did not lapse", k)
+		}
+	}
+}
+
+func benchTable(n int) (*clock, []rollcall.Key) {
+	c := newClock(time.Hour)
+	keys := make([]rollcall.Key, n)
+	for i := range keys {
+		keys[i] = rollcall.NewKey("", fmt.Sprintf("service-%d", i%1000), fmt.Sprintf("instance-%d", i))
+		c.Set(keys[i], grant(1, seconds(15), seconds(60)))
+	}
+	return c, keys
+}
+
+func BenchmarkRenew(b *testing.B) {
+	c, keys := benchTable(100_000)
+	b.Run("serial", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			c.Renew(keys[i*7919%len(keys)])
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for i := 0; pb.Next(); i++ {
+				c.Renew(keys[i*7919%len(keys)])
+			}
+		})
+	})
+}
+
+func BenchmarkTick(b *testing.B) {
+	b.Run("idle/leases=100000", func(b *testing.B) {
+		c, _ := benchTable(100_000)
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			c.at.Add(int64(Tick))
+			c.Tick()
+		}
+	})
+	b.Run("lapses=100000", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			b.StopTimer()
+			c, keys := benchTable(100_000)
+			for range 15*int(time.Second/Tick) - 1 {
+				c.at.Add(int64(Tick))
+				c.Tick()
+			}
+			c.at.Add(int64(Tick))
+			b.StartTimer()
+			if n := len(c.Tick()); n != len(keys) {
+				b.Fatalf("%d lapsed", n)
+			}
+		}
+	})
+}
+
+// TestTickReportsOnce: nobody is reported twice for one change.
+func TestTickReportsOnce(t *testing.T) {
+	c, keys := benchTable(1000)
+	seen := 0
+	for range 200 {
+		c.at.Add(int64(Tick))
+		changed := c.Tick()
+		seen += len(changed)
+		slices.SortFunc(changed, byKey)
+		if n := len(slices.Compact(changed)); n != len(changed) {
+			t.Fatalf("%d of %d are told twice", len(changed)-n, len(changed))
+		}
+	}
+	if seen != len(keys) {
+		t.Errorf("%d lapsed, want %d", seen, len(keys))
+	}
+}
+
+func byKey(a, b rollcall.Key) int { return strings.Compare(a.String(), b.String()) }
