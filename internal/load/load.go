@@ -97,6 +97,7 @@ func (t *Table) Logged(key rollcall.Key, p rollcall.Position) {
 	defer t.mu.Unlock()
 	if t.positions[key] == p {
 		delete(t.positions, key)
+		delete(t.moved, key)
 	}
 }
 
