@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,6 +28,7 @@ type Event struct {
 	// Change caused it. Whoever keeps events for long should let go of it: it
 	// keeps the batch it came in.
 	Change *rollcall.Change
+	Why    string // the Change's
 	// Reset says that the event is a difference found after a reset: what lies
 	// between Before and After is not known, nor is the Change.
 	Reset bool
@@ -131,6 +133,7 @@ func (c *Catalog) Abandon() {
 // flush puts the drafts of views into the draft of the snapshot.
 func (c *Catalog) flush() {
 	for key, v := range c.drafts {
+		c.shared.budget.drop(c.next.View(key))
 		c.next.services.set(c.edit, hashKey(c.next.seed, key), v)
 	}
 	clear(c.drafts)
@@ -215,7 +218,9 @@ func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
 		o = old.Override()
 		n.status, n.since = old.status, old.since
 	case v.orphans[n.id].override != nil:
-		o = v.orphans[n.id].override
+		if o = v.orphans[n.id].override; o.Expires != nil && !o.Expires.After(ch.At) {
+			o = nil
+		}
 		v.orphans = maps.Clone(v.orphans)
 		delete(v.orphans, n.id)
 	}
@@ -294,16 +299,21 @@ func (c *Catalog) health(ch *rollcall.Change, b rollcall.HealthPut) {
 }
 
 func (c *Catalog) override(ch *rollcall.Change, b rollcall.OverridePut) {
+	if b.Override == nil {
+		v := c.next.viewOrDraft(c.drafts, b.Key.ServiceKey)
+		if v == nil || v.Override(b.Key.ID) == nil {
+			return
+		}
+	}
 	v := c.touch(b.Key.ServiceKey, ch)
 	old := v.Get(b.Key.ID)
 	if old == nil {
-		switch {
-		case b.Override != nil:
+		if b.Override != nil {
 			v.adopt(b.Key.ID, orphan{b.Override, ch.At})
-		case v.orphans[b.Key.ID].override != nil:
-			v.orphans = maps.Clone(v.orphans)
-			delete(v.orphans, b.Key.ID)
+			return
 		}
+		v.orphans = maps.Clone(v.orphans)
+		delete(v.orphans, b.Key.ID)
 		return
 	}
 	var findings []rollcall.Finding
@@ -327,7 +337,7 @@ func (c *Catalog) keep(ch *rollcall.Change, b rollcall.Unknown) {
 
 func (c *Catalog) event(ch *rollcall.Change, service rollcall.ServiceKey, id string, before, after *Item) {
 	if !c.reset {
-		c.events = append(c.events, Event{Revision: ch.Revision, Service: service, ID: id, Before: before, After: after, Change: ch})
+		c.events = append(c.events, Event{Revision: ch.Revision, Service: service, ID: id, Before: before, After: after, Change: ch, Why: ch.Why})
 	}
 }
 
@@ -339,34 +349,43 @@ func (s *Snapshot) viewOrDraft(drafts map[rollcall.ServiceKey]*View, key rollcal
 }
 
 // Forget drops services that have had no instance, and overrides that have had
-// no instance to stand for, since before a time; and such services beyond most
-// in any case. It changes no revision: what is forgotten was empty.
+// no instance to stand for, since before a time; and beyond most, such services
+// (also those that only have settings) in any case, the oldest first. It changes
+// no revision: what is forgotten was empty.
 func (c *Catalog) Forget(before time.Time, most int) {
-	c.flush()
-	empty := 0
-	for v := range c.next.Views(rollcall.ServiceKey{}) {
-		if v.Len() == 0 {
-			empty++
-		}
+	if c.reset {
+		return
 	}
+	c.flush()
+	// First see, then change: the tree that is walked is the one that changes.
+	var empty, stale []*View
 	for v := range c.next.Views(rollcall.ServiceKey{}) {
-		for id, o := range v.orphans {
+		for _, o := range v.orphans {
 			if o.since.Before(before) {
-				d := c.view(*v.key)
-				d.orphans = maps.Clone(d.orphans)
-				delete(d.orphans, id)
+				stale = append(stale, v)
+				break
 			}
 		}
-		d := c.next.viewOrDraft(c.drafts, *v.key)
-		if d.Len() > 0 || d.settings != nil || len(d.orphans) > 0 {
+		if v.Len() == 0 {
+			empty = append(empty, v)
+		}
+	}
+	for _, v := range stale {
+		d := c.view(*v.key)
+		d.orphans = maps.Clone(d.orphans)
+		maps.DeleteFunc(d.orphans, func(_ string, o orphan) bool { return o.since.Before(before) })
+	}
+	c.flush()
+	slices.SortFunc(empty, func(a, b *View) int { return a.changed.Compare(b.changed) })
+	for n, old := range empty {
+		v := c.next.View(*old.key)
+		kept := v.settings != nil || len(v.orphans) > 0 || !v.changed.Before(before)
+		if kept && len(empty)-n <= most {
 			continue
 		}
-		if d.changed.Before(before) || empty > most {
-			empty--
-			delete(c.drafts, *v.key)
-			c.next.services.delete(c.edit, hashKey(c.next.seed, *v.key), *v.key)
-			c.next.names.Delete(v.key)
-		}
+		c.shared.budget.drop(v)
+		c.next.services.delete(c.edit, hashKey(c.next.seed, *v.key), *v.key)
+		c.next.names.Delete(v.key)
 	}
 	c.dirty = true
 }

@@ -97,6 +97,9 @@ func (m *model) apply(c rollcall.Change) {
 			i.findings[b.Slot] = rollcall.Finding{Slot: b.Slot, Status: b.Status, Reason: b.Reason}
 		}
 	case rollcall.OverridePut:
+		if b.Override == nil && m.overrides[b.Key] == nil {
+			return
+		}
 		m.known[b.Key.ServiceKey] = c.Revision
 		m.overrides[b.Key] = b.Override
 	case rollcall.SettingsPut:
@@ -335,8 +338,89 @@ func TestForget(t *testing.T) {
 	}
 }
 
+// TestForgetAmongNew forgets while services that are not published yet have
+// changed the tree that is walked.
+func TestForgetAmongNew(t *testing.T) {
+	c := filled(t, 2000, 1)
+	at := time.Unix(2, 0)
+	rev := c.Snapshot().Revision()
+	apply := func(body rollcall.Body) {
+		rev++
+		if err := c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{At: at, Revision: rev, Body: body}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for v := range c.Snapshot().Views(rollcall.ServiceKey{}) {
+		if v.Key().Service != "service-7" {
+			apply(rollcall.InstanceRemove{Key: rollcall.Key{ServiceKey: v.Key(), ID: "i-0"}})
+		}
+	}
+	c.Publish()
+	at = at.Add(time.Hour)
+	i := rollcall.Instance{Service: "new", ID: "i"}
+	i.Normalize()
+	for n := range 500 {
+		apply(rollcall.InstancePut{Key: rollcall.NewKey("", fmt.Sprintf("new-%d", n), "i"), Record: record.Pack(&i)})
+	}
+	c.Forget(at, 10)
+	s, _ := c.Publish()
+	if s.Services() != 501 {
+		t.Errorf("%d services are left, want the one with an instance and 500 new ones", s.Services())
+	}
+	n := 0
+	for v := range s.Views(rollcall.ServiceKey{}) {
+		if v.Len() != 1 {
+			t.Errorf("%v is left", v.Key())
+		}
+		n++
+	}
+	if n != 501 {
+		t.Errorf("%d names, want 501", n)
+	}
+}
+
+// TestForgetOldestFirst: beyond the bound the oldest go, settings or not.
+func TestForgetOldestFirst(t *testing.T) {
+	c := filled(t, 0, 0)
+	for n := range 20 {
+		rev := rollcall.Revision(n + 1)
+		err := c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{
+			At: time.Unix(int64(100-n), 0), Revision: rev,
+			Body: rollcall.SettingsPut{Service: rollcall.NewServiceKey("", fmt.Sprint("s", n)), Settings: &rollcall.Settings{}},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Forget(time.Unix(0, 0), 5)
+	s, _ := c.Publish()
+	for n := range 20 {
+		if got := s.View(rollcall.NewServiceKey("", fmt.Sprint("s", n))) != nil; got != (n < 5) {
+			t.Errorf("service %d: there is %v", n, got)
+		}
+	}
+}
+
+func TestMemosOfAViewAreBounded(t *testing.T) {
+	v := &View{shared: &shared{budget: memos{limit: 1 << 20}}}
+	builds := 0
+	plain := func() { v.Memo("plain", func() []byte { builds++; return nil }) }
+	for n := range 1000 {
+		plain()
+		plain()
+		v.Memo(fmt.Sprint("made up ", n), func() []byte { return make([]byte, 10) })
+	}
+	if n := len(*v.memos.Load()); n > memosPerView || builds != 1 {
+		t.Errorf("%d memos, want at most %d; what is in use was built %d times", n, memosPerView, builds)
+	}
+	b := &v.shared.budget
+	if b.drop(v); b.bytes != 0 || b.queue.Len() != 0 {
+		t.Errorf("%d bytes of a view that is gone", b.bytes)
+	}
+}
+
 func TestMemoIsBounded(t *testing.T) {
-	all := &shared{budget: memos{limit: 1000}}
+	all := &shared{budget: memos{limit: 1000 + 5*(overhead-128)}}
 	b := &all.budget
 	views := make([]*View, 20)
 	for i := range views {

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"container/list"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -8,7 +9,8 @@ import (
 
 // memos keeps what doors derive from views (encoded answers), so that each is
 // built once and served many times. It bounds the bytes of all of them
-// together; beyond that the ones that were not asked for lately go (CLOCK).
+// together, and how many a view has: beyond either the ones that were not asked
+// for lately go (CLOCK).
 //
 // A memo dies with its view: nothing ever needs to be invalidated.
 type memos struct {
@@ -16,8 +18,7 @@ type memos struct {
 
 	mu    sync.Mutex // guards what follows, and every view's list against writers
 	bytes int
-	queue []*memo // a ring in order of age, from head
-	head  int
+	queue list.List // of *memo, oldest first
 }
 
 type memo struct {
@@ -25,13 +26,20 @@ type memo struct {
 	key  string
 	data []byte
 	used atomic.Bool
+	at   *list.Element
 }
 
 // DefaultMemoBytes bounds the memos of a catalog.
 const DefaultMemoBytes = 64 << 20
 
-// overhead is what a memo costs beside its data, roughly.
-const overhead = 128
+// memosPerView bounds how many queries' answers one view keeps: looking for one
+// goes through them all, and what a caller makes up must not make it long.
+const memosPerView = 32
+
+// overhead is what a memo costs beside its key and data, roughly.
+const overhead = 160
+
+func (m *memo) size() int { return len(m.key) + len(m.data) + overhead }
 
 // Memo returns what build made for (view, key) before, or builds it. Keys are
 // the doors' own, e.g. "http gzip health=any". The result must not be changed.
@@ -48,51 +56,68 @@ func (v *View) Memo(key string, build func() []byte) []byte {
 		}
 	}
 	data := build()
-	v.shared.budget.add(v, key, data)
+	v.shared.budget.add(&memo{view: v, key: key, data: data})
 	return data
 }
 
-func (b *memos) add(v *View, key string, data []byte) {
-	size := len(data) + overhead
-	if size > b.limit/4 {
+func (b *memos) add(m *memo) {
+	if m.size() > b.limit/4 {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var list []*memo
-	if p := v.memos.Load(); p != nil {
-		list = *p
+	var all []*memo
+	if p := m.view.memos.Load(); p != nil {
+		all = *p
 	}
-	if slices.ContainsFunc(list, func(m *memo) bool { return m.key == key }) {
+	if slices.ContainsFunc(all, func(o *memo) bool { return o.key == m.key }) {
 		return
 	}
-	for b.bytes+size > b.limit {
+	if len(all) >= memosPerView {
+		n := slices.IndexFunc(all, func(o *memo) bool { return !o.used.Swap(false) })
+		b.remove(all[max(n, 0)])
+	}
+	for b.bytes+m.size() > b.limit {
 		b.evict()
 	}
-	m := &memo{view: v, key: key, data: data}
-	list = append(slices.Clip(list), m)
-	v.memos.Store(&list)
-	b.queue = append(b.queue, m)
-	b.bytes += size
+	all = nil
+	if p := m.view.memos.Load(); p != nil {
+		all = *p
+	}
+	all = append(slices.Clip(all), m)
+	m.view.memos.Store(&all)
+	m.at = b.queue.PushBack(m)
+	b.bytes += m.size()
 }
 
 // evict drops the oldest memo that nobody used since it was last passed over.
 func (b *memos) evict() {
 	for {
-		m := b.queue[b.head]
-		b.queue[b.head] = nil
-		b.head++
-		if b.head > len(b.queue)/2 {
-			b.queue = slices.Delete(b.queue, 0, b.head)
-			b.head = 0
+		e := b.queue.Front()
+		m := e.Value.(*memo)
+		if !m.used.Swap(false) {
+			b.remove(m)
+			return
 		}
-		if m.used.Swap(false) {
-			b.queue = append(b.queue, m)
-			continue
-		}
-		list := slices.DeleteFunc(slices.Clone(*m.view.memos.Load()), func(o *memo) bool { return o == m })
-		m.view.memos.Store(&list)
-		b.bytes -= len(m.data) + overhead
+		b.queue.MoveToBack(e)
+	}
+}
+
+func (b *memos) remove(m *memo) {
+	all := slices.DeleteFunc(slices.Clone(*m.view.memos.Load()), func(o *memo) bool { return o == m })
+	m.view.memos.Store(&all)
+	b.queue.Remove(m.at)
+	b.bytes -= m.size()
+}
+
+// drop forgets the memos of a view that has been replaced, and so the view.
+func (b *memos) drop(v *View) {
+	if v == nil || v.memos.Load() == nil {
 		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range *v.memos.Load() {
+		b.remove(m)
 	}
 }

@@ -83,6 +83,26 @@ func (v *View) Get(id string) *Item {
 	return i
 }
 
+// Override returns the operator's verdict on an instance, which need not exist;
+// nil if there is none.
+func (v *View) Override(id string) *rollcall.Override {
+	if i := v.Get(id); i != nil {
+		return i.Override()
+	}
+	return v.orphans[id].override
+}
+
+// Orphans yields the overrides of instances that are gone.
+func (v *View) Orphans() iter.Seq2[string, *rollcall.Override] {
+	return func(yield func(string, *rollcall.Override) bool) {
+		for id, o := range v.orphans {
+			if !yield(id, o.override) {
+				return
+			}
+		}
+	}
+}
+
 // All yields the instances by id.
 func (v *View) All() iter.Seq[*Item] {
 	return func(yield func(*Item) bool) { v.items.Scan(yield) }
