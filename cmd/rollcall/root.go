@@ -119,7 +119,7 @@ func advice(err error) string {
 	switch {
 	case errors.Is(err, rollcall.ErrUnauthenticated):
 		next = "put a token into ROLLCALL_TOKEN"
-	case errors.Is(err, rollcall.ErrForbidden):
+	case errors.Is(err, rollcall.ErrForbidden) && !(ok && e.Field == "Host"):
 		next = "use a token in ROLLCALL_TOKEN that allows it"
 	case errors.Is(err, rollcall.ErrTooMany) && ok && e.RetryAfter > 0:
 		next = "try again in " + humane(e.RetryAfter)

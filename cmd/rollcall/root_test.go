@@ -88,6 +88,20 @@ func TestTokenIsSentAndNeverShown(t *testing.T) {
 	}
 }
 
+// No token helps one who calls the server by a name that it does not go by.
+func TestForeignHostIsNoMatterOfTokens(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, `{"type":"/problems/forbidden","status":403,"detail":"call it as localhost","field":"Host"}`)
+	}))
+	defer s.Close()
+	status, _, stderr := typed(t, map[string]string{"ROLLCALL_ADDR": s.URL}, "status")
+	if status != exitFailed || !strings.Contains(stderr, "call it as localhost") || strings.Contains(stderr, "TOKEN") {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+}
+
 func TestDurationsAreHumane(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 40 * time.Millisecond: "40ms", 59 * time.Second: "59s", time.Minute: "1m", 192 * time.Second: "3m12s",

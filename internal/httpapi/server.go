@@ -29,6 +29,10 @@ type Options struct {
 	MaxBatch     int           // items in it, default 10,000
 	BodyTimeout  time.Duration // for a body to arrive, default 10 s
 	WriteTimeout time.Duration // for a reader to take what it is sent, default 30 s
+
+	// LoopbackOnly refuses requests that name another host than this machine's
+	// loopback: for a server that only those on it should reach.
+	LoopbackOnly bool
 }
 
 func (o Options) withDefaults() Options {
@@ -103,6 +107,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// Holds for what net/http reads of a body that no handler wants, too,
 		// and ends with the body.
 		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.o.BodyTimeout))
+	}
+	if s.o.LoopbackOnly && !loopback(r.Host) {
+		s.refuse(w, r, foreignHost(r.Host))
+		return
 	}
 	if dirty(r.URL) {
 		s.refuse(w, r, noSuchPath(r.URL.Path))
