@@ -1,0 +1,242 @@
+package resolve
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/record"
+)
+
+const logID = rollcall.LogID("0123456789abcdef")
+
+var service = rollcall.NewServiceKey("", "s")
+
+// view returns a view of an instance for each status, named after it, and some
+// that differ in what they can do.
+func view(t testing.TB) *catalog.View {
+	t.Helper()
+	c := catalog.New()
+	e := rollcall.Entry{Log: logID, Revision: 7, Reset: true}
+	add := func(b rollcall.Body) {
+		e.Changes = append(e.Changes, rollcall.Change{At: time.Unix(1, 0), Revision: 7, Body: b})
+	}
+	put := func(i rollcall.Instance) {
+		i.Service = "s"
+		i.Normalize()
+		add(rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)})
+	}
+	for _, s := range rollcall.Statuses() {
+		put(rollcall.Instance{ID: s.String()})
+		if s != rollcall.Healthy {
+			add(rollcall.HealthPut{Service: service, Slot: rollcall.SlotStatus, Status: s, IDs: []string{s.String()}})
+		}
+	}
+	put(rollcall.Instance{
+		ID: "x", Metadata: map[string]string{"team": "checkout", "empty": "", "gpu": "9"},
+		Capabilities: map[string]rollcall.Value{
+			"gpu": rollcall.Number(2), "codecs": rollcall.Strings("h264", "av1"), "sizes": rollcall.List(rollcall.Number(1), rollcall.Number(2.5)),
+			"canary": rollcall.Bool(true), "engine": rollcall.String("v8"),
+		},
+	})
+	put(rollcall.Instance{
+		ID: "y", Metadata: map[string]string{"team": "search"},
+		Capabilities: map[string]rollcall.Value{"gpu": rollcall.Number(4), "canary": rollcall.Bool(false), "engine": rollcall.String("2")},
+	})
+	if err := c.Apply(e); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := c.Publish()
+	return s.View(service)
+}
+
+func matches(pairs ...string) (ms []rollcall.Match) {
+	for _, p := range pairs {
+		name, value, _ := strings.Cut(p, "=")
+		ms = append(ms, rollcall.Match{Name: name, Value: value})
+	}
+	return ms
+}
+
+func TestSelect(t *testing.T) {
+	v := view(t)
+	const everything = "degraded draining healthy starting suspect unhealthy x y"
+	capability := func(pairs ...string) rollcall.Query { return rollcall.Query{Capability: matches(pairs...)} }
+	metadata := func(pairs ...string) rollcall.Query { return rollcall.Query{Metadata: matches(pairs...)} }
+	for _, tt := range []struct {
+		name  string
+		q     rollcall.Query
+		want  string
+		total int // 0: as many
+	}{
+		{"the default", rollcall.Query{}, "degraded healthy x y", 0},
+		{"routable", rollcall.Query{Health: "routable"}, "degraded healthy x y", 0},
+		{"any", rollcall.Query{Health: "any"}, everything, 0},
+		{"healthy", rollcall.Query{Health: "healthy"}, "healthy x y", 0},
+		{"degraded", rollcall.Query{Health: "degraded"}, "degraded", 0},
+		{"suspect", rollcall.Query{Health: "suspect"}, "suspect", 0},
+		{"starting", rollcall.Query{Health: "starting"}, "starting", 0},
+		{"unhealthy", rollcall.Query{Health: "unhealthy"}, "unhealthy", 0},
+		{"draining", rollcall.Query{Health: "draining"}, "draining", 0},
+
+		{"a number", capability("gpu=2"), "x", 0},
+		{"a number, written otherwise", capability("gpu=2.0"), "x", 0},
+		{"another number", capability("gpu=3"), "", 0},
+		{"no number", capability("gpu=two"), "", 0},
+		{"one of a list", capability("codecs=av1"), "x", 0},
+		{"two of a list", capability("codecs=av1", "codecs=h264"), "x", 0},
+		{"not in the list", capability("codecs=av1", "codecs=vp9"), "", 0},
+		{"a list is not its text", capability(`codecs=["h264","av1"]`), "", 0},
+		{"a number of a list", capability("sizes=25e-1"), "x", 0},
+		{"true", capability("canary=true"), "x", 0},
+		{"false", capability("canary=false"), "y", 0},
+		{"a text", capability("engine=v8"), "x", 0},
+		{"a text that looks like a number", capability("engine=2"), "y", 0},
+		{"a text is no number", capability("engine=2.0"), "", 0},
+		{"a capability that nobody has", capability("tpu=1"), "", 0},
+		{"nothing is not a value", capability("tpu="), "", 0},
+		{"both of two", capability("gpu=4", "canary=false"), "y", 0},
+		{"one of two", capability("gpu=4", "canary=true"), "", 0},
+
+		{"metadata", metadata("team=checkout"), "x", 0},
+		{"metadata is text", metadata("gpu=9.0"), "", 0},
+		{"empty metadata", metadata("empty="), "x", 0},
+		{"no metadata", metadata("none="), "", 0},
+		{"capability and metadata", rollcall.Query{Capability: matches("gpu=4"), Metadata: matches("team=search")}, "y", 0},
+		{"of two instances", rollcall.Query{Capability: matches("gpu=4"), Metadata: matches("team=checkout")}, "", 0},
+		{"and health", rollcall.Query{Health: "degraded", Capability: matches("gpu=4")}, "", 0},
+
+		{"limit", rollcall.Query{Limit: 3}, "degraded healthy x", 4},
+		{"limit of one, any", rollcall.Query{Limit: 1, Health: "any"}, "degraded", 8},
+		{"as many as the limit", rollcall.Query{Limit: 4}, "degraded healthy x y", 4},
+		{"less than the limit", rollcall.Query{Limit: 1 << 62}, "degraded healthy x y", 4},
+		{"limit and a match", rollcall.Query{Limit: 1, Capability: matches("gpu=4")}, "y", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			plan, err := Compile(&tt.q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			items, total := plan.Select(v)
+			var ids []string
+			for _, i := range items {
+				ids = append(ids, i.ID())
+			}
+			want := strings.Fields(tt.want)
+			if tt.total == 0 {
+				tt.total = len(want)
+			}
+			if !slices.Equal(ids, want) || total != tt.total {
+				t.Errorf("%v of %d, want %v of %d", ids, total, want, tt.total)
+			}
+			if plan.Limited() != (tt.q.Limit != 0) || plan.Text() != tt.q.Selection() {
+				t.Errorf("limited %v, text %q", plan.Limited(), plan.Text())
+			}
+			matching := 0
+			for i := range v.All() {
+				if plan.Match(i) {
+					matching++
+				}
+			}
+			if matching != total {
+				t.Errorf("%d match one by one, %d in all", matching, total)
+			}
+		})
+	}
+}
+
+func TestCompileRefuses(t *testing.T) {
+	at := time.Unix(1, 0)
+	for _, tt := range []struct {
+		q     rollcall.Query
+		kind  error
+		field string
+		says  []string
+	}{
+		{rollcall.Query{Health: "Healthy"}, rollcall.ErrInvalid, "health", []string{`"Healthy"`, "degraded", "routable", "any"}},
+		{rollcall.Query{Health: "passing"}, rollcall.ErrInvalid, "health", []string{`"passing"`}},
+		{rollcall.Query{Limit: -1}, rollcall.ErrInvalid, "limit", []string{"negative"}},
+		{rollcall.Query{Filter: "true"}, rollcall.ErrUnsupported, "filter", []string{"filter"}},
+		{rollcall.Query{Near: "52.52,13.40"}, rollcall.ErrUnsupported, "near", []string{"near"}},
+		{rollcall.Query{Pick: 1}, rollcall.ErrUnsupported, "pick", []string{"pick"}},
+		{rollcall.Query{Subset: "web-1"}, rollcall.ErrUnsupported, "subset", []string{"subset"}},
+		{rollcall.Query{SubsetSize: 20}, rollcall.ErrUnsupported, "subset", []string{"subset"}},
+		{rollcall.Query{At: at}, rollcall.ErrUnsupported, "at", []string{"at"}},
+		{
+			rollcall.Query{Filter: "true", Near: "x", Pick: 1, Subset: "x", At: at, Limit: 3}, rollcall.ErrUnsupported,
+			"filter, near, pick, subset, at", []string{"filter, near, pick, subset, at"},
+		},
+	} {
+		plan, err := Compile(&tt.q)
+		e, ok := errors.AsType[*rollcall.Error](err)
+		if !ok || e.Kind != tt.kind || e.Field != tt.field || plan != nil {
+			t.Errorf("%+v: %v, want %v about %s", tt.q, err, tt.kind, tt.field)
+			continue
+		}
+		for _, s := range tt.says {
+			if !strings.Contains(e.Detail, s) {
+				t.Errorf("%+v: %q does not say %q", tt.q, e.Detail, s)
+			}
+		}
+	}
+}
+
+// TestPlainPlanIsShared: the common case costs nothing.
+func TestPlainPlanIsShared(t *testing.T) {
+	q := rollcall.Query{Service: "s", Health: "routable", Caller: "web-1", MinRevision: 3, Wait: time.Second, Consistent: true}
+	if n := testing.AllocsPerRun(100, func() {
+		plan, err := Compile(&q)
+		if err != nil || plan != plain || plan.Text() != "" || plan.Limited() {
+			t.Fatalf("%+v, %v", plan, err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+func TestAnswer(t *testing.T) {
+	v := view(t)
+	a := Answer{View: v, Plan: plain, Log: logID, Generation: 4, Revision: 9}
+	if want := (rollcall.Token{Log: logID, Revision: 7, Generation: 4}); a.Token() != want {
+		t.Errorf("the token is %v, want %v", a.Token(), want)
+	}
+	if items, total := a.Select(); len(items) != 4 || total != 4 {
+		t.Errorf("%d of %d", len(items), total)
+	}
+	a.Same = rollcall.Token{Log: logID, Revision: 3}
+	if a.Token() != a.Same {
+		t.Errorf("the token is %v, want %v", a.Token(), a.Same)
+	}
+}
+
+func BenchmarkSelect(b *testing.B) {
+	c := catalog.New()
+	e := rollcall.Entry{Log: logID, Revision: 1, Reset: true}
+	for n := range 10_000 {
+		i := rollcall.Instance{Service: "s", ID: fmt.Sprint(n), Capabilities: map[string]rollcall.Value{"gpu": rollcall.Number(float64(n % 100))}}
+		i.Normalize()
+		e.Changes = append(e.Changes, rollcall.Change{Revision: 1, Body: rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)}})
+	}
+	if err := c.Apply(e); err != nil {
+		b.Fatal(err)
+	}
+	s, _ := c.Publish()
+	v := s.View(service)
+	for name, q := range map[string]rollcall.Query{"plain": {}, "limit=10": {Limit: 10}, "cap.gpu=7": {Capability: matches("gpu=7")}} {
+		b.Run(name+"/instances=10000", func(b *testing.B) {
+			plan, err := Compile(&q)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				plan.Select(v)
+			}
+		})
+	}
+}
