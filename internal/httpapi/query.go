@@ -68,7 +68,9 @@ func parameter(q *rollcall.Query, name, value string) (err error) {
 		}
 		q.MinRevision = rollcall.Revision(n)
 	case "max_age":
-		q.MaxAge, err = span(value, 0)
+		if q.MaxAge, err = span(value, 0); err == nil && q.MaxAge == 0 {
+			err = fmt.Errorf("%.40q is no age that an answer could have; for what was written before, say consistent=1", value)
+		}
 	case "consistent":
 		if q.Consistent, err = strconv.ParseBool(value); err != nil {
 			err = fmt.Errorf("%.40q is neither 1 nor 0", value)
@@ -89,7 +91,7 @@ func count(s string) (int, error) {
 	return int(n), nil
 }
 
-// span reads a duration from 0 to most; 0 is no bound.
+// span reads a duration from 0 to most; most 0 is no bound.
 func span(s string, most time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	switch {

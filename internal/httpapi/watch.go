@@ -19,6 +19,9 @@ func (s *Server) watch(r request) (int, error) {
 	if err := r.query(&q); err != nil {
 		return 0, err
 	}
+	if err := watchable(&q); err != nil {
+		return 0, err
+	}
 	if id := r.Header.Get("Last-Event-ID"); id != "" { // newer than the address of the stream
 		var err error
 		if q.After, err = rollcall.ParseToken(id); err != nil {
@@ -57,6 +60,30 @@ func (s *Server) watch(r request) (int, error) {
 			c.propagation.Observe(time.Since(b.At).Seconds())
 		}
 	}
+}
+
+// watchable refuses what says when a single answer is given: this version
+// streams from where it is, and a condition that is ignored is a wrong answer.
+func watchable(q *rollcall.Query) error {
+	var names []string
+	for _, p := range []struct {
+		name string
+		set  bool
+	}{
+		{"min_revision", q.MinRevision != 0},
+		{"max_age", q.MaxAge != 0},
+		{"consistent", q.Consistent},
+	} {
+		if p.set {
+			names = append(names, p.name)
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	all := strings.Join(names, ", ")
+	return unsupported(all, "this version does not watch with "+all+"; leave it out, and resolve with it first if it matters: "+
+		"the token of that answer is where a watch can go on (after)")
 }
 
 // stream is one watcher's connection. It keeps no buffer: batches are encoded,

@@ -375,11 +375,18 @@ func TestWatchRefuses(t *testing.T) {
 		{"limit=3", "limit", 501},
 		{"near=1,2&filter=x", "filter, near", 501},
 		{"nope=1", "nope", 400},
+		{"min_revision=7", "min_revision", 501},
+		{"max_age=5s", "max_age", 501},
+		{"max_age=0s", "max_age", 400},
+		{"max_age=-1s", "max_age", 400},
+		{"consistent=1", "consistent", 501},
+		{"consistent=1&max_age=1m&min_revision=1", "min_revision, max_age, consistent", 501},
 	} {
 		w.do("GET", "/api/v1/services/payments/watch?"+c.query, "").problem(c.status, c.field)
 		w.do("GET", "/api/v1/watch?"+c.query, "").problem(c.status, c.field)
 	}
 	w.do("GET", "/api/v1/watch", "", "Last-Event-ID", "x").problem(400, "Last-Event-ID")
+	w.do("HEAD", "/api/v1/watch?caller=web-1&consistent=0&min_revision=0", "").want(200)
 }
 
 // A watcher that never reads is dropped, and does not hold up anybody.
