@@ -42,6 +42,8 @@ func (s *Server) unread(err error, limit int64) error {
 	var large *http.MaxBytesError
 	var timeout net.Error
 	switch {
+	case errors.Is(err, errBusy):
+		return err
 	case errors.As(err, &large):
 		return tooLarge(limit)
 	case errors.As(err, &timeout) && timeout.Timeout():

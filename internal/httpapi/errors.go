@@ -53,6 +53,7 @@ var outcomes = [...]outcome{
 	{errMethod, "", http.StatusMethodNotAllowed, false},
 	{errMedia, "", http.StatusUnsupportedMediaType, false},
 	{errSlow, "", http.StatusRequestTimeout, false},
+	{errBusy, "", http.StatusServiceUnavailable, true},
 }
 
 // problem is an RFC 9457 problem document.

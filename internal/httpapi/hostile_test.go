@@ -37,6 +37,12 @@ func TestOversize(t *testing.T) {
 	}
 	w.do("POST", "/api/v1/instances", "["+strings.Repeat(`{"service":"s"},`, 10)+`{"service":"s"}]`).problem(413, "")
 
+	entry := `{"service":"s","id":"i"}`
+	w.do("POST", "/api/v1/heartbeats", `{"renew":[`+strings.Repeat(entry+",", 9)+entry+`]}`).want(200)
+	if got := w.do("POST", "/api/v1/heartbeats", `{"renew":[`+strings.Repeat(entry+",", 10)+entry+`]}`).problem(413, ""); !strings.Contains(got, "more than 10 renewals") {
+		t.Error(got)
+	}
+
 	// A body that does not say how long it is.
 	chunked, err := http.NewRequest("PUT", w.http.URL+"/api/v1/services/s/instances/i", io.MultiReader(strings.NewReader("{}"), strings.NewReader(pad)))
 	if err != nil {

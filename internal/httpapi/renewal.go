@@ -78,5 +78,5 @@ func (s *Server) readRenewals(r request) ([]rollcall.Renew, error) {
 		return nil, err
 	}
 	defer s.done(d)
-	return d.Renewals(r.param("namespace"))
+	return d.Renewals(r.param("namespace"), s.o.MaxBatch)
 }

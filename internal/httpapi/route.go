@@ -57,10 +57,10 @@ func routes() []route {
 		{"GET", pathInstance, "getInstance", "namespace", (*Server).instance, false},
 		{"POST", pathService + "/instances", "createInstance", "namespace", (*Server).create, false},
 		{"GET", api + "/instances", "listInstances", "namespace node address limit after", (*Server).listInstances, false},
-		{"POST", api + "/instances", "registerInstances", "namespace", (*Server).registerMany, false},
+		{"POST", api + "/instances", "registerInstances", "namespace", large((*Server).registerMany), false},
 
 		{"POST", pathInstance + "/heartbeat", "heartbeat", "namespace", (*Server).heartbeat, false},
-		{"POST", api + "/heartbeats", "heartbeats", "namespace", (*Server).heartbeats, false},
+		{"POST", api + "/heartbeats", "heartbeats", "namespace", large((*Server).heartbeats), false},
 
 		{"POST", pathInstance + "/drain", "drain", "namespace wait", (*Server).drain, false},
 		{"DELETE", pathInstance + "/drain", "endDrain", "namespace", (*Server).endDrain, false},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
@@ -26,7 +27,8 @@ type Options struct {
 
 	MaxBody      int64         // bytes of a request's body, default 64 KiB
 	MaxBatchBody int64         // bytes of one that holds many, default 16 MiB
-	MaxBatch     int           // items in it, default 10,000
+	MaxLarge     int64         // bytes of all bodies above MaxBody at once, default 64 MiB
+	MaxBatch     int           // items in one that holds many, default 10,000
 	BodyTimeout  time.Duration // for a body to arrive, default 10 s
 	WriteTimeout time.Duration // for a reader to take what it is sent, default 30 s
 
@@ -46,6 +48,8 @@ func (o Options) withDefaults() Options {
 	}
 	or(&o.MaxBody, 64<<10)
 	or(&o.MaxBatchBody, 16<<20)
+	or(&o.MaxLarge, 64<<20)
+	o.MaxLarge = max(o.MaxLarge, o.MaxBatchBody) // so that each has room alone
 	or((*int64)(&o.BodyTimeout), int64(10*time.Second))
 	or((*int64)(&o.WriteTimeout), int64(30*time.Second))
 	if o.MaxBatch == 0 {
@@ -61,9 +65,10 @@ type Server struct {
 	mux     *http.ServeMux
 	metrics *metrics
 	origins http.CrossOriginProtection
-	bodies  sync.Pool // of *form.Decoder
-	scratch sync.Pool // of *[]byte, for small answers
-	queries sync.Pool // of *rollcall.Query, for queries without parameters
+	bodies  sync.Pool           // of *form.Decoder
+	scratch sync.Pool           // of *[]byte, for small answers
+	large   *semaphore.Weighted // by bytes, of large bodies
+	queries sync.Pool           // of *rollcall.Query, for queries without parameters
 }
 
 // New returns a server of a registry. The composition root gives it an
@@ -71,6 +76,7 @@ type Server struct {
 func New(reg Registry, o Options) *Server {
 	s := &Server{reg: reg, o: o.withDefaults(), mux: http.NewServeMux()}
 	s.metrics = newMetrics(o.Registerer)
+	s.large = semaphore.NewWeighted(s.o.MaxLarge)
 	s.bodies.New = func() any { return new(form.Decoder) }
 	s.scratch.New = func() any { b := make([]byte, 0, 512); return &b }
 	s.queries.New = func() any { return new(rollcall.Query) }

@@ -66,7 +66,7 @@ func TestReport(t *testing.T) {
 
 func TestRenewals(t *testing.T) {
 	got, err := begin(`{"renew":[{"service":"Payments","id":"a"},{"service":"Payments","id":"b","namespace":"Shop"},
-		{"id":"c","namespace":"Shop","service":"Payments","load":{"rps":1}},{"service":"p\u0061","id":"d"},{"service":"pa","id":"\u0065"}]}`).Renewals("x")
+		{"id":"c","namespace":"Shop","service":"Payments","load":{"rps":1}},{"service":"p\u0061","id":"d"},{"service":"pa","id":"\u0065"}]}`).Renewals("x", 5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +79,17 @@ func TestRenewals(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestTooManyRenewals(t *testing.T) {
+	const three = `{"renew":[{"service":"s","id":"a"},{"service":"s","id":"b"},{"service":"s","id":"c"}]}`
+	if rs, err := begin(three).Renewals("", 3); err != nil || len(rs) != 3 {
+		t.Errorf("%v, %v", rs, err)
+	}
+	_, err := begin(three).Renewals("", 2)
+	if !errors.Is(err, rollcall.ErrTooLarge) || !strings.Contains(err.Error(), "more than 2 renewals") {
+		t.Error(err)
 	}
 }
 
@@ -339,7 +350,7 @@ func FuzzDecodeReport(f *testing.F) {
 	f.Add([]byte(`{"dns_ttl":"1s","guard_share":null,"panic":0.5}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		fuzzed(t, body, begin(string(body)).Report(new(rollcall.Report)))
-		rs, err := begin(string(body)).Renewals("")
+		rs, err := begin(string(body)).Renewals("", 1000)
 		fuzzed(t, body, err)
 		if err == nil {
 			for _, r := range rs {
@@ -409,7 +420,7 @@ func BenchmarkRenewals(b *testing.B) {
 	var d Decoder
 	for b.Loop() {
 		d.Begin(body.Bytes())
-		if rs, err := d.Renewals(""); err != nil || len(rs) != 1000 {
+		if rs, err := d.Renewals("", 1000); err != nil || len(rs) != 1000 {
 			b.Fatal(err)
 		}
 	}

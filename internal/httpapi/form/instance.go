@@ -24,7 +24,7 @@ type Item struct {
 func (d *Decoder) Instances(most int) (items []Item, _ error) {
 	one := func() error {
 		if len(items) == most {
-			return &rollcall.Error{Kind: rollcall.ErrTooLarge, Detail: fmt.Sprintf("there are more than %d instances; send them in several requests", most)}
+			return tooMany(most, "instances")
 		}
 		var i Item
 		depth := d.json.StackDepth()
@@ -52,6 +52,10 @@ func (d *Decoder) Instances(most int) (items []Item, _ error) {
 		return d.wrong(kind, "an array of instances, or one instance a line,")
 	})
 	return items, err
+}
+
+func tooMany(most int, what string) error {
+	return &rollcall.Error{Kind: rollcall.ErrTooLarge, Detail: fmt.Sprintf("there are more than %d %s; send them in several requests", most, what)}
 }
 
 // instance reads a registration. What the registry adds is accepted and

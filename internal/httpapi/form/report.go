@@ -69,18 +69,21 @@ func (d *Decoder) load(to **rollcall.Load) error {
 }
 
 // Renewals reads many renewals. namespace is that of those that name none.
-func (d *Decoder) Renewals(namespace string) (rs []rollcall.Renew, _ error) {
-	err := d.whole(func() error { return d.renewals(namespace, &rs) })
+func (d *Decoder) Renewals(namespace string, most int) (rs []rollcall.Renew, _ error) {
+	err := d.whole(func() error { return d.renewals(namespace, most, &rs) })
 	return rs, err
 }
 
-func (d *Decoder) renewals(namespace string, rs *[]rollcall.Renew) error {
+func (d *Decoder) renewals(namespace string, most int, rs *[]rollcall.Renew) error {
 	return d.object(func(name []byte) error {
 		if string(name) != "renew" {
 			return d.unknown()
 		}
 		var last rollcall.ServiceKey // most renewals are of few services
 		return d.array(func() error {
+			if len(*rs) == most {
+				return tooMany(most, "renewals")
+			}
 			n := rollcall.Renew{Key: rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: namespace}}}
 			err := d.object(func(name []byte) error {
 				switch string(name) {
