@@ -103,6 +103,9 @@ type Entry struct {
 	Log      LogID
 	Revision Revision
 	Changes  []Change
+	// Committed is when the entry was written, by this process's clock; zero if
+	// it was read back.
+	Committed time.Time
 	// Reset marks a page of the whole state at Revision: what no page of the
 	// reset contains is gone.
 	Reset bool
@@ -110,6 +113,19 @@ type Entry struct {
 	// changes, that the next one is there already, so that a follower may put
 	// off what it does once for many.
 	More bool
+}
+
+// LogStatus is how a log is.
+type LogStatus struct {
+	ID LogID
+	// Created is when that log began; First says that it was opened for the
+	// first time since.
+	Created time.Time
+	First   bool
+	// Revision is that of the newest entry.
+	Revision Revision
+	// Err is why the log takes no writes; nil if it does.
+	Err error
 }
 
 // Event tells what became of one instance, or of one service's settings: the

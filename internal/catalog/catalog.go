@@ -21,10 +21,13 @@ import (
 // Items are nil where there was or is no instance.
 type Event struct {
 	Revision rollcall.Revision
-	Service  rollcall.ServiceKey
-	ID       string // empty: the service's settings
-	Before   *Item
-	After    *Item
+	// Committed is when the log had it, by this process's clock; zero if it was
+	// read back.
+	Committed time.Time
+	Service   rollcall.ServiceKey
+	ID        string // empty: the service's settings
+	Before    *Item
+	After     *Item
 	// Change caused it. Whoever keeps events for long should let go of it: it
 	// keeps the batch it came in.
 	Change *rollcall.Change
@@ -48,12 +51,13 @@ type Catalog struct {
 	shared    *shared
 
 	// The writer's own.
-	edit   uint64 // numbers the drafts between two publications
-	next   *Snapshot
-	drafts map[rollcall.ServiceKey]*View
-	dirty  bool // something was applied
-	reset  bool // a reset is being read; next started empty
-	events []Event
+	edit      uint64 // numbers the drafts between two publications
+	next      *Snapshot
+	drafts    map[rollcall.ServiceKey]*View
+	committed time.Time // of the entry that is being applied
+	dirty     bool      // something was applied
+	reset     bool      // a reset is being read; next started empty
+	events    []Event
 }
 
 // New returns an empty catalog that has seen no log.
@@ -85,7 +89,7 @@ func (c *Catalog) draft() {
 // reset replace everything; nothing of it shows before its last page. It
 // returns an error only for an entry that no log can hold.
 func (c *Catalog) Apply(e rollcall.Entry) error {
-	c.dirty = true
+	c.dirty, c.committed = true, e.Committed
 	if e.Reset && !c.reset {
 		// Whatever is not published yet comes out in the difference.
 		c.next = emptySnapshot(c.next.seed)
@@ -337,7 +341,7 @@ func (c *Catalog) keep(ch *rollcall.Change, b rollcall.Unknown) {
 
 func (c *Catalog) event(ch *rollcall.Change, service rollcall.ServiceKey, id string, before, after *Item) {
 	if !c.reset {
-		c.events = append(c.events, Event{Revision: ch.Revision, Service: service, ID: id, Before: before, After: after, Change: ch, Why: ch.Why})
+		c.events = append(c.events, Event{Revision: ch.Revision, Committed: c.committed, Service: service, ID: id, Before: before, After: after, Change: ch, Why: ch.Why})
 	}
 }
 

@@ -61,12 +61,14 @@ type Evidence struct {
 // one at a time.
 type Table struct {
 	now    func() time.Duration // monotonic
-	paused atomic.Int64         // total length of pauses
+	paused atomic.Int64         // what the clock is ahead: until Begin, and in pauses
+	begun  atomic.Bool
 	seed   maphash.Seed
 	shards [64]shard
 
-	mu   sync.Mutex // guards what follows; taken after a shard's
-	last time.Duration
+	mu     sync.Mutex // guards what follows; taken after a shard's
+	last   time.Duration
+	pauses time.Duration // total length of pauses
 	// wheel holds every lease with a deadline in the slot of the tick at which
 	// it is to be looked at next; those too far ahead are looked at in between.
 	wheel [1024][]*entry
@@ -89,7 +91,8 @@ type entry struct {
 	ttl         time.Duration // 0: mode none
 	removeAfter time.Duration
 	state       State
-	removing    bool // a removal is on its way to the log
+	lapsed      time.Duration // when it was found to have lapsed
+	removing    bool          // a removal is on its way to the log
 	dropped     bool
 	look        int64 // the tick at which it stands in the wheel, 0: none; guarded by Table.mu
 	reports     []report
@@ -104,18 +107,33 @@ type report struct {
 	remove   time.Duration // deregister after failing for so long; 0: never
 }
 
-// New returns an empty table on a monotonic clock.
+// New returns an empty table on a monotonic clock. Its time stands still until
+// [Table.Begin].
 func New(now func() time.Duration) *Table {
-	t := &Table{now: now, seed: maphash.MakeSeed(), last: now()}
-	t.tick = int64(t.last / Tick)
+	t := &Table{now: now, seed: maphash.MakeSeed()}
 	for i := range t.shards {
 		t.shards[i].entries = map[uint64]*entry{}
 	}
 	return t
 }
 
-// time returns the table's time: that of the clock less the pauses.
-func (t *Table) time() time.Duration { return t.now() - time.Duration(t.paused.Load()) }
+// Begin lets time begin, once renewals can be heard: leases that were set before
+// have their full TTL from here.
+func (t *Table) Begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = t.now()
+	t.paused.Store(int64(t.last))
+	t.begun.Store(true)
+}
+
+// time returns the table's time: that of the clock since Begin, less the pauses.
+func (t *Table) time() time.Duration {
+	if !t.begun.Load() {
+		return 0
+	}
+	return t.now() - time.Duration(t.paused.Load())
+}
 
 func (t *Table) shard(key rollcall.Key) (*shard, uint64) {
 	h := maphash.String(t.seed, key.ID)
@@ -167,9 +185,9 @@ func (t *Table) Len() (n int) {
 
 // Set begins or changes the lease of an instance. A new incarnation is a sign
 // of life: it gets a full TTL and its checks start over, except that what was
-// reported of checks that are the same stays. An update moves the deadline by
-// the difference in TTL alone, except that a lease that begins with it is a full
-// one, and one that ends with it has not lapsed.
+// reported of checks that are the same stays. An update leaves the lease as it
+// is, except that another TTL is one from now on: silence is not held against an
+// instance by a rule that did not hold when it was silent.
 func (t *Table) Set(key rollcall.Key, g Grant) {
 	now := t.time()
 	s, hash := t.shard(key)
@@ -190,14 +208,12 @@ func (t *Table) Set(key rollcall.Key, g Grant) {
 		e.deadline.Store(int64(now + ttl))
 		e.state, e.removing, e.why = Alive, false, ""
 		if g.Lapsed {
-			e.state = Lapsed // to be removed a full TTL and remove_after from now
+			e.state, e.lapsed = Lapsed, now+ttl // to be removed a full TTL and remove_after from now
 		}
-	case e.ttl == 0: // nothing was expected so far
-		e.deadline.Store(int64(now + ttl))
 	case ttl == 0 && e.state == Lapsed: // nothing is expected any more
 		e.state = Alive
-	default:
-		e.deadline.Add(int64(ttl - e.ttl))
+	case ttl != e.ttl && e.state == Alive:
+		e.deadline.Store(int64(now + ttl))
 	}
 	e.incarnation, e.ttl = g.Incarnation, ttl
 	e.removeAfter = time.Duration(g.Lease.RemoveAfter)

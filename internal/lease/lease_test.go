@@ -25,6 +25,7 @@ func newClock(start time.Duration) *clock {
 	c := &clock{}
 	c.at.Store(int64(start))
 	c.Table = New(func() time.Duration { return time.Duration(c.at.Load()) })
+	c.Begin()
 	return c
 }
 
@@ -188,10 +189,10 @@ func TestUpdateOfTTL(t *testing.T) {
 		elapsed time.Duration
 		left    time.Duration
 	}{
-		{"longer", 60, 5 * time.Second, 55 * time.Second},
-		{"shorter", 10, 5 * time.Second, 5 * time.Second},
+		{"longer", 60, 5 * time.Second, 60 * time.Second},
+		{"shorter", 10, 5 * time.Second, 10 * time.Second},
 		{"the same", 15, 5 * time.Second, 10 * time.Second},
-		{"shorter than what has passed", 2, 5 * time.Second, Tick},
+		{"shorter than what has passed", 2, 5 * time.Second, 2 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClock(time.Hour)
@@ -201,6 +202,21 @@ func TestUpdateOfTTL(t *testing.T) {
 			c.wantChange(t, key("i"), tt.left, Lapsed)
 		})
 	}
+}
+
+// TestBegin: what is set before silence counts has a full TTL from when it does.
+func TestBegin(t *testing.T) {
+	c := &clock{}
+	c.Table = New(func() time.Duration { return time.Duration(c.at.Load()) })
+	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+	for range 1000 {
+		c.at.Add(int64(Tick))
+		if changed := c.Tick(); changed != nil {
+			t.Fatalf("%v before the begin", changed)
+		}
+	}
+	c.Begin()
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
 }
 
 func TestNewIncarnation(t *testing.T) {

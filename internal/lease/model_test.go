@@ -25,6 +25,7 @@ type modelLease struct {
 	incarnation      rollcall.Revision
 	ttl, removeAfter time.Duration
 	deadline         time.Duration
+	lapsed           time.Duration
 	state            State
 	removing         bool
 	why              string
@@ -45,12 +46,12 @@ func (m *model) set(k rollcall.Key, g Grant) {
 	old := m.entries[k]
 	n := &modelLease{incarnation: g.Incarnation, ttl: ttl, removeAfter: time.Duration(g.Lease.RemoveAfter), deadline: m.now + ttl}
 	if g.Lapsed {
-		n.state = Lapsed
+		n.state, n.lapsed = Lapsed, m.now+ttl
 	}
 	if old != nil && old.incarnation == g.Incarnation {
-		n.state, n.removing, n.why, n.status = old.state, old.removing, old.why, old.status
-		if old.ttl != 0 {
-			n.deadline = old.deadline + ttl - old.ttl
+		n.state, n.removing, n.why, n.status, n.lapsed = old.state, old.removing, old.why, old.status, old.lapsed
+		if ttl == old.ttl || old.state != Alive {
+			n.deadline = old.deadline
 		}
 		if ttl == 0 && old.ttl != 0 && n.state == Lapsed {
 			n.state = Alive
@@ -106,9 +107,8 @@ func (m *model) tick() (changed []rollcall.Key) {
 	for k, e := range m.entries {
 		was := e.state
 		if e.ttl > 0 && e.state == Alive && e.deadline <= m.now {
-			e.state = Lapsed
-		}
-		if e.ttl > 0 && e.state == Lapsed && e.deadline+e.removeAfter <= m.now {
+			e.state, e.lapsed = Lapsed, m.now
+		} else if e.ttl > 0 && e.state == Lapsed && e.lapsed+e.removeAfter <= m.now {
 			e.state = Expired
 			e.why = fmt.Sprintf("no renewal for %v", rollcall.Duration(e.ttl+e.removeAfter))
 		}

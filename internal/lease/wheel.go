@@ -39,7 +39,7 @@ func (e *entry) next() (at time.Duration, ok bool) {
 		case Alive:
 			consider(time.Duration(e.deadline.Load()))
 		case Lapsed:
-			consider(time.Duration(e.deadline.Load()) + e.removeAfter)
+			consider(e.lapsed + e.removeAfter)
 		}
 	}
 	for _, r := range e.reports {
@@ -57,10 +57,14 @@ func (e *entry) next() (at time.Duration, ok bool) {
 // it comes late by more than [Pause], the process itself was paused and the
 // table's time with it.
 func (t *Table) Tick() (changed []rollcall.Key) {
+	if !t.begun.Load() {
+		return nil
+	}
 	t.mu.Lock()
 	clock := t.now()
 	if late := clock - t.last - Tick; late > Pause {
 		t.paused.Add(int64(late))
+		t.pauses += late
 	}
 	t.last = clock
 	now := t.time()
@@ -96,9 +100,8 @@ func (t *Table) look(e *entry, now time.Duration) (changed bool) {
 	if e.ttl > 0 {
 		deadline := time.Duration(e.deadline.Load())
 		if e.state == Alive && deadline <= now {
-			e.state, changed = Lapsed, true
-		}
-		if e.state == Lapsed && deadline+e.removeAfter <= now {
+			e.state, e.lapsed, changed = Lapsed, now, true
+		} else if e.state == Lapsed && e.lapsed+e.removeAfter <= now {
 			e.state, changed = Expired, true
 			e.why = fmt.Sprintf("no renewal for %v", rollcall.Duration(e.ttl+e.removeAfter))
 		}
@@ -121,4 +124,8 @@ func (t *Table) look(e *entry, now time.Duration) (changed bool) {
 }
 
 // Paused returns for how long in all the process is known to have been paused.
-func (t *Table) Paused() time.Duration { return time.Duration(t.paused.Load()) }
+func (t *Table) Paused() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.pauses
+}

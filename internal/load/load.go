@@ -101,6 +101,19 @@ func (t *Table) Logged(key rollcall.Key, p rollcall.Position) {
 	}
 }
 
+// Forget forgets where an instance has moved: its registration says where it is.
+func (t *Table) Forget(key rollcall.Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.positions[key]; !ok {
+		return
+	}
+	delete(t.positions, key)
+	delete(t.moved, key)
+	t.generation++
+	t.generations[key.ServiceKey] = t.generation
+}
+
 // Drop forgets an instance's position and load.
 func (t *Table) Drop(key rollcall.Key) {
 	t.mu.Lock()

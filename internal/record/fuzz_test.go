@@ -43,7 +43,9 @@ func TestMuchOfLittle(t *testing.T) {
 		"the least":  func(s string) { ParseEntry("\x08\x01" + s) },
 		"id":         func(s string) { ParseChange("\x30\x02\x3a\x00\x3a\x00\x3a\x00\x42\xc0\x9a\x0c" + s) },
 		"key":        func(s string) { ParseChange("\x30\x64" + s) },
-		"page":       func(s string) { readAll(bytes.NewReader(rebuilt(framesOf(t, small(t))[0], frame{typ: 'P', payload: []byte(s)}))) },
+		"page": func(s string) {
+			readAll(bytes.NewReader(rebuilt(framesOf(t, small(t))[0], frame{typ: 'P', payload: []byte(s)})))
+		},
 	} {
 		s := map[string]string{
 			"port": many(0x22, 0), "capability": many(0x5a, 0), "check": many(0x8a, 1, 0), "change": many(0x1a, 0),

@@ -407,6 +407,22 @@ func pair(s string, num protowire.Number, name string) (value string, ok bool) {
 	}
 }
 
+// Position returns the position of a packed instance, nil if it has none.
+func Position(r rollcall.Record) *rollcall.Position {
+	for s := string(r); ; {
+		f, rest, ok := next(s)
+		if !ok || f.num > 10 {
+			return nil
+		}
+		if f.num == 10 {
+			p := new(rollcall.Position)
+			_ = parsePosition(f.s, p) // a malformed record was refused when it was read
+			return p
+		}
+		s = rest
+	}
+}
+
 // Place returns the node and address of a packed instance.
 func Place(r rollcall.Record) (node, address string) {
 	for s := string(r); ; {

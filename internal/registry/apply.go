@@ -18,6 +18,7 @@ const publishAtMost = 1024
 func (r *Registry) follow(ctx context.Context) error {
 	for {
 		err := r.followOnce(ctx)
+		r.lastStep.Store(int64(time.Since(r.started)))
 		r.inStep.Store(false)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -34,7 +35,7 @@ func (r *Registry) follow(ctx context.Context) error {
 func (r *Registry) followOnce(ctx context.Context) error {
 	r.catalog.Abandon() // what an earlier attempt left half done
 	// Until what the log has now was applied, "not there" would mean nothing.
-	known := r.log.Revision()
+	known := r.log.Status().Revision
 	pending := 0
 	for e, err := range r.log.Follow(ctx, r.catalog.Snapshot().Revision()) {
 		if err != nil {
@@ -43,7 +44,9 @@ func (r *Registry) followOnce(ctx context.Context) error {
 		if err := r.catalog.Apply(e); err != nil {
 			return err
 		}
-		r.sinceMark.Add(int64(len(e.Changes)))
+		if !e.Reset {
+			r.sinceMark.Add(int64(len(e.Changes)))
+		}
 		if pending++; e.More && pending < publishAtMost {
 			continue
 		}
@@ -74,7 +77,6 @@ func (r *Registry) publish() {
 		events[i].Change = nil // the watch history keeps events for minutes
 	}
 	r.hub.Publish(s, events)
-	r.lastStep.Store(time.Now().UnixNano())
 }
 
 // track brings the soft state in line with one event.
@@ -83,23 +85,22 @@ func (r *Registry) track(e *catalog.Event) {
 		if ev, ok := r.story(e); ok {
 			r.history.Add(ev)
 		}
-		if o, ok := e.Change.Body.(rollcall.OverridePut); ok {
-			r.expireAt(o.Key, o.Override)
-		}
 	}
 	if e.ID == "" {
 		return
 	}
 	key := rollcall.Key{ServiceKey: e.Service, ID: e.ID}
-	switch {
-	case e.After == nil:
+	if e.After == nil {
 		r.leases.Drop(key)
 		r.soft.Drop(key)
-	case e.Before == nil || !e.HealthOnly():
+		r.expireAt(key, nil) // one that is registered again with it is told again
+		return
+	}
+	if e.Before == nil || !e.HealthOnly() {
 		r.grant(key, e)
 	}
-	if e.Change == nil && e.After != nil {
-		r.expireAt(key, e.After.Override())
+	if o := e.After.Override(); e.Before == nil || o != e.Before.Override() {
+		r.expireAt(key, o)
 	}
 }
 
@@ -112,17 +113,21 @@ func (r *Registry) grant(key rollcall.Key, e *catalog.Event) {
 			g.Checks = append(g.Checks, c)
 		}
 	}
-	f, found := e.After.Finding(rollcall.SlotLease)
-	g.Lapsed = found && f.Status == rollcall.Unhealthy
+	f, marked := e.After.Finding(rollcall.SlotLease)
+	g.Lapsed = marked && f.Status == rollcall.Unhealthy
 	r.leases.Set(key, g)
-	if e.Before != nil && e.Before.Incarnation() != e.After.Incarnation() {
-		r.soft.Drop(key)
-		return
+	if marked || len(g.Checks) > 0 {
+		// What was reported meanwhile may not have found its instance.
+		r.judgeAnew(key)
 	}
-	if p, ok := r.soft.Position(key); ok {
-		inst := e.After.Instance()
-		if inst.Position != nil && *inst.Position == p {
-			r.soft.Logged(key, p)
+	switch {
+	case e.Before == nil || e.Before.Incarnation() != e.After.Incarnation():
+		r.soft.Drop(key)
+	case e.Change == nil || e.Change.Via != positionDoor:
+		r.soft.Forget(key) // the update was made of where it had moved, or says where it is
+	default:
+		if p := record.Position(rec); p != nil {
+			r.soft.Logged(key, *p)
 		}
 	}
 }
@@ -131,7 +136,7 @@ func (r *Registry) grant(key rollcall.Key, e *catalog.Event) {
 func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
 	ev = rollcall.Event{
 		Revision: e.Revision, At: e.Change.At, Namespace: e.Service.Namespace, Service: r.nameOf(e.Service), ID: e.ID,
-		By: e.Change.By, Via: e.Change.Via, Why: e.Change.Why,
+		By: strings.Clone(e.Change.By), Via: strings.Clone(e.Change.Via), Why: strings.Clone(e.Change.Why),
 	}
 	if e.Before != nil {
 		ev.Before = e.Before.Status()

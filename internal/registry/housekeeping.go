@@ -23,6 +23,9 @@ const (
 	positionsASecond = 500
 	forgetEvery      = 10 * time.Minute
 	healEvery        = 5 * time.Second
+
+	// positionDoor marks the changes that bring moved positions to the log.
+	positionDoor = "position"
 )
 
 // housekeeping does, once a second, what nobody waits for.
@@ -33,6 +36,7 @@ func (r *Registry) housekeeping(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	lastForget, lastHeal := time.Now(), time.Now()
+	broken := false
 	for {
 		select {
 		case <-tick.C:
@@ -46,13 +50,17 @@ func (r *Registry) housekeeping(ctx context.Context) error {
 			lastForget = time.Now()
 			r.forget.Store(true) // with the next entry: until then nobody minds
 		}
-		r.mu.Lock()
-		broken := r.writeErr != nil
-		r.mu.Unlock()
+		err := r.log.Status().Err
+		if err != nil && !broken {
+			r.logger.Error("the log takes no writes; reads go on", "err", err)
+		} else if err == nil && broken {
+			r.logger.Info("the log takes writes again")
+		}
+		broken = err != nil
 		due := r.sinceMark.Load() > max(checkpointAfter, int64(r.catalog.Snapshot().Instances()))
 		if due && !broken || broken && time.Since(lastHeal) > healEvery {
 			lastHeal = time.Now()
-			r.checkpoint(ctx, broken)
+			r.checkpoint(ctx)
 		}
 	}
 }
@@ -60,7 +68,7 @@ func (r *Registry) housekeeping(ctx context.Context) error {
 // checkpoint gives the log an image of the state. A log that refuses writes
 // after an error takes them again if that succeeds: the image contains all that
 // was acknowledged, whatever became of the files behind it.
-func (r *Registry) checkpoint(ctx context.Context, broken bool) {
+func (r *Registry) checkpoint(ctx context.Context) {
 	s := r.catalog.Snapshot()
 	start := time.Now()
 	if err := r.log.Checkpoint(ctx, s.Revision(), s.State()); err != nil {
@@ -69,17 +77,6 @@ func (r *Registry) checkpoint(ctx context.Context, broken bool) {
 	}
 	r.sinceMark.Store(0)
 	r.logger.Debug("checkpoint written", "revision", s.Revision(), "took", time.Since(start))
-	if !broken {
-		return
-	}
-	r.mu.Lock()
-	r.writeErr = nil
-	r.mu.Unlock()
-	r.logger.Info("the log takes writes again")
-	select {
-	case r.judge <- struct{}{}: // verdicts may have been waiting
-	default:
-	}
 }
 
 // endOverrides ends the overrides whose time is up.
@@ -107,7 +104,7 @@ func (r *Registry) endOverrides(ctx context.Context) {
 // this process. One that cannot be written now is taken up again when the
 // instance moves next. It does not wait for the apply loop, which may have ended.
 func (r *Registry) writePositions(ctx context.Context, n int) {
-	ctx = auth.With(ctx, auth.Principal{Name: "rollcall", Door: "position"})
+	ctx = auth.With(ctx, auth.Principal{Name: "rollcall", Door: positionDoor})
 	var b rollcall.Batch
 	for key, p := range r.soft.Moved(n) {
 		item := r.catalog.Snapshot().Item(key)
@@ -116,7 +113,12 @@ func (r *Registry) writePositions(ctx context.Context, n int) {
 		}
 		i := registration(item)
 		i.Position = &p
-		b.Changes = append(b.Changes, change(ctx, replacement(item, &i), "moved"))
+		put := replacement(item, &i)
+		if put.Record == item.Record() {
+			r.soft.Logged(key, p) // it is back where it was registered
+			continue
+		}
+		b.Changes = append(b.Changes, change(ctx, put, "moved"))
 		b.If = append(b.If, unchanged(item))
 	}
 	for len(b.Changes) > 0 {

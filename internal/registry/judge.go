@@ -145,7 +145,10 @@ func (r *Registry) verdicts(keys []rollcall.Key, skip map[rollcall.Key]bool) (b 
 		}
 		before := len(b.Changes)
 		said := false
-		if ev.State == lease.Expired && r.leases.Removing(key, true) {
+		if ev.State == lease.Expired {
+			if !r.leases.Removing(key, true) {
+				continue // renewed just now, which asks for a verdict of its own
+			}
 			removing = append(removing, key)
 			b.Changes = append(b.Changes, rollcall.Change{
 				At: at, By: "rollcall", Via: "lease", Why: ev.Why, Body: rollcall.InstanceRemove{Key: key},
@@ -197,10 +200,10 @@ func differing(item *catalog.Item, ev lease.Evidence) (fs []rollcall.Finding) {
 	return fs
 }
 
-// source names, for the history, the door through which a finding came.
+// source names, for the history, where a finding comes from.
 func source(s rollcall.Slot) string {
-	if s == rollcall.SlotLease {
-		return "lease"
+	if _, isCheck := s.Check(); isCheck {
+		return "check"
 	}
-	return "heartbeat"
+	return string(s)
 }

@@ -24,7 +24,10 @@ func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
 	gauge("rollcall_leases", "Leases that are kept.", func() float64 { return float64(r.leases.Len()) })
 	gauge("rollcall_subscriptions", "Open watches and long polls.", func() float64 { return float64(r.hub.Subscribers()) })
 	gauge("rollcall_log_age_seconds", "How long ago the snapshot was known to be current.", func() float64 { return r.age().Seconds() })
-	gauge("rollcall_lease_pause_seconds", "Total length of pauses of this process, by which deadlines were moved.", func() float64 { return r.leases.Paused().Seconds() })
+	f.NewCounterFunc(prometheus.CounterOpts{
+		Name: "rollcall_lease_pause_seconds_total",
+		Help: "Length of pauses of this process, by which deadlines were moved.",
+	}, func() float64 { return r.leases.Paused().Seconds() })
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}

@@ -90,11 +90,14 @@ func (r *Registry) Instances(ctx context.Context, f rollcall.InstanceFilter, aft
 		}
 		return true
 	}
-	if v := s.View(from); v != nil && !one(v, id) {
+	if v := s.View(from); v != nil && (namespace == "" || from.Namespace == namespace) && !one(v, id) {
 		return is, next, nil
 	}
 	for v := range s.Views(from) {
-		if namespace != "" && v.Key().Namespace != namespace || !one(v, "") {
+		if namespace != "" && v.Key().Namespace != namespace {
+			continue // a cursor may point anywhere
+		}
+		if !one(v, "") {
 			break
 		}
 	}
@@ -121,7 +124,7 @@ func (r *Registry) Services(ctx context.Context, namespace, after string, limit 
 	}
 	for v := range r.catalog.Snapshot().Views(from) {
 		if namespace != "" && v.Key().Namespace != namespace {
-			break
+			continue // a cursor may point anywhere
 		}
 		if len(ss) == limit {
 			return ss, rollcall.NewServiceKey(ss[limit-1].Namespace, ss[limit-1].Service).String(), nil
@@ -192,7 +195,7 @@ func (r *Registry) age() time.Duration {
 	if r.inStep.Load() {
 		return 0
 	}
-	return time.Since(time.Unix(0, r.lastStep.Load()))
+	return time.Since(r.started) - time.Duration(r.lastStep.Load())
 }
 
 // fresh waits until the snapshot is as new as q asks for.
@@ -250,18 +253,18 @@ func (r *Registry) poll(ctx context.Context, q *rollcall.Query, plan *resolve.Pl
 	for {
 		b, err := sub.Next(ctx)
 		switch {
+		case err == nil && b.Type != watch.Bookmark:
+			return r.answer(key, plan)
+		case err == nil:
 		case err == watch.ErrClosed || ctx.Err() == context.DeadlineExceeded:
 			a, err := r.answer(key, plan)
 			if err == nil {
 				a.Same = q.After
 			}
 			return a, err
-		case err != nil:
+		default:
 			return nil, err
-		case b.Type == watch.Bookmark:
-			continue
 		}
-		return r.answer(key, plan)
 	}
 }
 
@@ -320,18 +323,17 @@ func (r *Registry) Status(ctx context.Context) (rollcall.ServerStatus, error) {
 	}
 	s := r.catalog.Snapshot()
 	_, settling := r.settling()
+	lg := r.log.Status()
 	st := rollcall.ServerStatus{
-		Version: r.o.Version, Store: r.o.Store, LogID: r.log.ID(), Revision: s.Revision(),
+		Version: r.o.Version, Store: r.o.Store, LogID: lg.ID, Revision: s.Revision(),
 		Synced: r.read.Load(), Settling: settling, Writable: true,
-		Started: r.started.UTC(), LogCreated: r.log.Created(), AgeMS: r.age().Milliseconds(),
+		Started: r.started.UTC(), LogCreated: lg.Created, AgeMS: r.age().Milliseconds(),
 		Services: s.Services(), Instances: s.Instances(), Health: map[rollcall.Status]int{},
 		Watchers: r.hub.Subscribers(), MemoryBytes: memory(),
 	}
-	r.mu.Lock()
-	if r.writeErr != nil {
-		st.Writable, st.Reason = false, r.writeErr.Error()
+	if lg.Err != nil {
+		st.Writable, st.Reason = false, lg.Err.Error()
 	}
-	r.mu.Unlock()
 	for v := range s.Views(rollcall.ServiceKey{}) {
 		for _, status := range rollcall.Statuses() {
 			if n := v.Count(status); n > 0 {
@@ -358,6 +360,6 @@ func (r *Registry) Backup(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	s := r.catalog.Snapshot()
-	h := record.Header{Log: s.Log(), Created: r.log.Created(), Revision: s.Revision(), At: now()}
+	h := record.Header{Log: s.Log(), Created: r.log.Status().Created, Revision: s.Revision(), At: now()}
 	return record.WriteState(w, h, s.State())
 }

@@ -98,6 +98,7 @@ func TestRestart(t *testing.T) {
 			if err := r.WaitSynced(ctx); err != nil {
 				t.Fatal(err)
 			}
+			r.Serving()
 			test(r)
 			cancel()
 			if err := <-done; err != nil {

@@ -28,12 +28,9 @@ import (
 
 // Log is the ordered, durable sequence of changes behind a registry.
 type Log interface {
-	// ID is the log's identity: another after it was wiped or restored.
-	ID() rollcall.LogID
-	// Created is when that log began.
-	Created() time.Time
-	// Revision is that of the newest entry.
-	Revision() rollcall.Revision
+	// Status tells the log's identity (another after it was wiped or restored),
+	// how far it is, and whether it takes writes.
+	Status() rollcall.LogStatus
 	// Append writes a batch, all of it or nothing. It is durable once Append
 	// returns. An error that matches ErrPrecondition has a cause with a method
 	// FailedPreconditions() []int; one that matches ErrUnavailable means that
@@ -77,14 +74,15 @@ type Registry struct {
 	foreign atomic.Bool   // somebody knew another log; see settling
 	metrics *metrics
 
-	read      atomic.Bool  // the log was read from its start
+	read      atomic.Bool // the log was read from its start
+	serving   atomic.Bool // the doors are open; opened is set then
+	opened    time.Time
 	inStep    atomic.Bool  // the log is being followed
 	lastStep  atomic.Int64 // when it last was, Unix nanoseconds
 	forget    atomic.Bool  // the apply loop is to forget what is long gone
 	sinceMark atomic.Int64 // changes since the last checkpoint
 
 	mu       sync.Mutex // guards what follows
-	writeErr error      // why the log takes no writes
 	dirty    map[rollcall.Key]struct{}
 	judge    chan struct{} // holds one token while dirty is not empty
 	expiring map[rollcall.Key]time.Time
@@ -136,9 +134,17 @@ func (r *Registry) Ready() error {
 	if err := r.synced(); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.writeErr
+	return r.log.Status().Err
+}
+
+// Serving says that the doors are open: from here on silence counts, and leases
+// have their full TTL.
+func (r *Registry) Serving() {
+	if !r.serving.Load() {
+		r.opened = time.Now()
+		r.leases.Begin()
+		r.serving.Store(true)
+	}
 }
 
 func (r *Registry) synced() error {
@@ -155,14 +161,6 @@ func (r *Registry) synced() error {
 // whoever was told of them can read them.
 func (r *Registry) append(ctx context.Context, b rollcall.Batch) (rollcall.Revision, error) {
 	rev, err := r.log.Append(ctx, b)
-	if errors.Is(err, rollcall.ErrUnavailable) || err == nil {
-		r.mu.Lock()
-		if r.writeErr == nil && err != nil {
-			r.logger.Error("the log takes no writes; reads go on", "err", err)
-		}
-		r.writeErr = err
-		r.mu.Unlock()
-	}
 	if err != nil {
 		return 0, err
 	}
@@ -175,11 +173,22 @@ func (r *Registry) append(ctx context.Context, b rollcall.Batch) (rollcall.Revis
 	return rev, r.applied.wait(ctx, rev)
 }
 
+// settleFor is how long a new log is settling.
+const settleFor = rollcall.DefaultTTL * 3 / 2
+
 // settling reports whether an unknown name may only be one that is not back
-// yet: the log is young, and somebody knew another one.
-func (r *Registry) settling() (time.Duration, bool) {
-	left := rollcall.DefaultTTL*3/2 - time.Since(r.log.Created())
-	return left, r.foreign.Load() && left > 0
+// yet: the log is young, and somebody knew another one. A log is as old as the
+// time for which it could be asked; what it was before this process is taken
+// from the wall clock, as far as that can be true.
+func (r *Registry) settling() (left time.Duration, ok bool) {
+	if !r.foreign.Load() || !r.serving.Load() {
+		return 0, false
+	}
+	left = settleFor - time.Since(r.opened)
+	if st := r.log.Status(); !st.First {
+		left -= max(0, r.opened.Sub(st.Created.Local()))
+	}
+	return left, left > 0
 }
 
 // sawForeign notes that somebody knows another log than this one.

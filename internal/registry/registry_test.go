@@ -32,6 +32,7 @@ func start(t testing.TB, log registry.Log) *registry.Registry {
 	if err := r.WaitSynced(ctx); err != nil {
 		t.Fatal(err)
 	}
+	r.Serving()
 	return r
 }
 

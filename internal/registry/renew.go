@@ -9,6 +9,7 @@ import (
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/record"
 )
 
 // Renew keeps an instance's lease and takes in what it says of itself. An
@@ -78,6 +79,9 @@ func (r *Registry) RenewMany(ctx context.Context, rs []rollcall.Renew) (renewed 
 		n := &rs[i]
 		if err := authorize(ctx, auth.Register, n.Key); err != nil {
 			return renewed, unknown, err
+		}
+		if n.Load == nil && n.Position == nil {
+			continue
 		}
 		if err := checkSoft(fmt.Sprintf("renew[%d].", i), n.Load, n.Position); err != nil {
 			return renewed, unknown, err
@@ -156,6 +160,20 @@ func (r *Registry) takeIn(key rollcall.Key, rep *rollcall.Report) {
 		r.soft.Report(key, *rep.Load)
 	}
 	if rep.Position != nil {
-		r.soft.Move(key, *rep.Position)
+		if at := r.position(key, r.catalog.Snapshot().Item(key)); at == nil || *at != *rep.Position {
+			r.soft.Move(key, *rep.Position)
+		}
 	}
+}
+
+// position returns where an instance is: where it has moved, or else where it
+// was registered; nil if that is not known.
+func (r *Registry) position(key rollcall.Key, item *catalog.Item) *rollcall.Position {
+	if p, ok := r.soft.Position(key); ok {
+		return &p
+	}
+	if item == nil {
+		return nil
+	}
+	return record.Position(item.Record())
 }

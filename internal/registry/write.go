@@ -142,8 +142,12 @@ func (r *Registry) renews(key rollcall.Key, old *catalog.Item, rec rollcall.Reco
 	return true
 }
 
-// manyAtOnce is how many registrations share a batch of the log.
-const manyAtOnce = 1000
+// manyAtOnce and bytesAtOnce are how many registrations share a batch of the
+// log: well within what it takes.
+const (
+	manyAtOnce  = 1000
+	bytesAtOnce = 1 << 20
+)
 
 // RegisterMany registers instances, each on its own: one that is wrong does not
 // keep the others out. Those that are right share batches of the log.
@@ -151,6 +155,8 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 	results := make([]rollcall.Registration, len(is))
 	var batch rollcall.Batch
 	var waiting []int
+	size := 0
+	seen := make(map[rollcall.Key]bool, len(is))
 	flush := func() {
 		if len(waiting) == 0 {
 			return
@@ -162,7 +168,7 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 		if err == nil {
 			r.metrics.registrations.Add(float64(len(waiting)))
 		}
-		batch, waiting = rollcall.Batch{}, nil
+		batch, waiting, size = rollcall.Batch{}, nil, 0
 	}
 	for n := range is {
 		res := &results[n]
@@ -172,12 +178,15 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 		}
 		put := rollcall.InstancePut{Key: res.Key, Record: record.Pack(&is[n])}
 		old := r.catalog.Snapshot().Item(res.Key)
-		if res.Created = old == nil; r.renews(res.Key, old, put.Record) {
+		res.Created = old == nil && !seen[res.Key]
+		if !seen[res.Key] && r.renews(res.Key, old, put.Record) {
 			res.Revision = old.Revision()
 			continue
 		}
+		seen[res.Key] = true
 		batch.Changes = append(batch.Changes, change(ctx, put, ""))
-		if waiting = append(waiting, n); len(waiting) == manyAtOnce {
+		size += len(put.Record)
+		if waiting = append(waiting, n); len(waiting) == manyAtOnce || size > bytesAtOnce {
 			flush()
 		}
 	}
@@ -218,9 +227,9 @@ func (r *Registry) Update(ctx context.Context, key rollcall.Key, ifMatch rollcal
 }
 
 func (r *Registry) update(ctx context.Context, key rollcall.Key, old *catalog.Item, edit func(*rollcall.Instance) error) (rollcall.Instance, error) {
-	was := registration(old)
+	was, at := registration(old), r.position(key, old)
 	i := registration(old)
-	r.Overlay(&i)
+	i.Position = at
 	if err := edit(&i); err != nil {
 		return rollcall.Instance{}, err
 	}
@@ -235,15 +244,18 @@ func (r *Registry) update(ctx context.Context, key rollcall.Key, old *catalog.It
 		return rollcall.Instance{}, err
 	}
 	i.Service, i.Origin = was.Service, was.Origin
-	if i.Position != nil {
-		moved := i
-		moved.Position = was.Position
-		if record.Pack(&moved) == old.Record() {
-			if was.Position == nil || *was.Position != *i.Position {
-				r.soft.Move(key, *i.Position)
-			}
-			return r.show(old), nil
-		}
+	still := i
+	still.Position = was.Position
+	switch moved := !samePosition(i.Position, at); {
+	case record.Pack(&still) != old.Record():
+	case moved && i.Position != nil:
+		r.soft.Move(key, *i.Position)
+		return r.show(old), nil
+	case !moved:
+		return r.show(old), nil
+	case was.Position == nil: // what it takes back is only soft
+		r.soft.Forget(key)
+		return r.show(old), nil
 	}
 	if err := r.put(ctx, old, &i); err != nil {
 		return rollcall.Instance{}, err
@@ -277,6 +289,10 @@ func replacement(item *catalog.Item, i *rollcall.Instance) rollcall.InstancePut 
 // unchanged is the condition that nobody registered or updated item meanwhile.
 func unchanged(item *catalog.Item) rollcall.Precondition {
 	return rollcall.Precondition{Key: item.Key(), Incarnation: item.Incarnation(), Revision: item.Revision()}
+}
+
+func samePosition(a, b *rollcall.Position) bool {
+	return a == b || a != nil && b != nil && *a == *b
 }
 
 // registration returns what was registered, without what the registry adds.
@@ -346,6 +362,15 @@ func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.O
 	}
 	if err := r.synced(); err != nil {
 		return err
+	}
+	if err := checkService(key.ServiceKey); err != nil {
+		return err
+	}
+	if err := rollcall.CheckID("id", key.ID); err != nil {
+		return err
+	}
+	if v := r.catalog.Snapshot().View(key.ServiceKey); o == nil && (v == nil || v.Override(key.ID) == nil) {
+		return nil
 	}
 	why := "taken back"
 	if o != nil {

@@ -342,6 +342,16 @@ func (l *brokenLog) Append(ctx context.Context, b rollcall.Batch) (rollcall.Revi
 	return l.Log.Append(ctx, b)
 }
 
+func (l *brokenLog) Status() rollcall.LogStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := l.Log.Status()
+	if l.broken {
+		st.Err = &rollcall.Error{Kind: rollcall.ErrUnavailable, Detail: "no space left"}
+	}
+	return st
+}
+
 func (l *brokenLog) set(broken bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -70,8 +70,8 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 // to go elsewhere, requests under way are finished, soft state that belongs into
 // the log is written, and the log is closed. ready is called once everything is
 // served.
-func (s *Server) Run(ctx context.Context, ready func()) error {
-	defer s.log.Close()
+func (s *Server) Run(ctx context.Context, ready func()) (err error) {
+	defer func() { err = errors.Join(err, s.log.Close()) }()
 	core, stopCore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCore()
 	var g errgroup.Group
@@ -79,31 +79,41 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		defer stopCore()
 		return s.registry.Run(core)
 	})
-	err := s.serve(ctx, core, ready)
+	err = s.serve(ctx, core, ready)
 	stopCore()
 	return errors.Join(err, g.Wait())
 }
 
 // serve runs the doors while the core runs.
 func (s *Server) serve(ctx, core context.Context, ready func()) error {
-	// The state first, then whoever asks for it.
-	if err := s.registry.WaitSynced(core); err != nil {
+	// The state first, then whoever asks for it. An interrupt while there is
+	// much to read is heard as well.
+	starting, stop := context.WithCancel(core)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+	err := s.registry.WaitSynced(starting)
+	if err == nil {
+		err = s.registerStatic(starting)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = nil
+		}
 		return errors.Join(err, s.listener.Close())
 	}
-	if err := s.registerStatic(core); err != nil {
-		return errors.Join(err, s.listener.Close())
-	}
-	var g errgroup.Group
+	// The doors share the context: if one fails, the server is of no use.
+	g, serving := errgroup.WithContext(core)
 	g.Go(func() error {
 		if err := s.http.Serve(s.listener); err != http.ErrServerClosed {
 			return fmt.Errorf("http: %w", err)
 		}
 		return nil
 	})
+	s.registry.Serving()
 	ready()
 	select {
 	case <-ctx.Done():
-	case <-core.Done():
+	case <-serving.Done():
 	}
 	s.registry.EndStreams()
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)

@@ -16,7 +16,8 @@ const origin = "config"
 func (s *Server) registerStatic(ctx context.Context) error {
 	ctx = auth.With(ctx, auth.Principal{Name: "config", Door: origin})
 	wanted := make(map[rollcall.Key]bool, len(s.config.Static))
-	for _, i := range s.config.Static {
+	for n := range s.config.Static {
+		i := &s.config.Static[n]
 		if i.Lease == (rollcall.Lease{}) {
 			i.Lease.Mode = rollcall.LeaseNone
 		}
@@ -26,11 +27,12 @@ func (s *Server) registerStatic(ctx context.Context) error {
 		if i.ID == "" {
 			return fmt.Errorf("services: %s: id is required, so that it is the same instance after a restart", i.Service)
 		}
-		got, _, err := s.registry.Register(ctx, i, 0)
-		if err != nil {
-			return fmt.Errorf("services: %s/%s: %w", i.Service, i.ID, err)
+		wanted[i.Key()] = true
+	}
+	for n, r := range s.registry.RegisterMany(ctx, s.config.Static) {
+		if r.Err != nil {
+			return fmt.Errorf("services: %s/%s: %w", s.config.Static[n].Service, s.config.Static[n].ID, r.Err)
 		}
-		wanted[got.Key()] = true
 	}
 	for after := ""; ; {
 		page, next, err := s.registry.Instances(ctx, rollcall.InstanceFilter{}, after, 1000)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rollcall-registry/rollcall"
 )
@@ -49,8 +50,10 @@ func (f *Feed) Publish(entries []rollcall.Entry) {
 		return
 	}
 	nodes := make([]Node, len(entries))
+	now := time.Now()
 	for i := range nodes {
 		nodes[i].Entry = entries[i]
+		nodes[i].Entry.Committed = now
 		if i > 0 {
 			nodes[i-1].next.Store(&nodes[i])
 		}

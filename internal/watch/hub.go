@@ -77,7 +77,7 @@ type topic struct {
 
 	mu     sync.Mutex // guards what follows
 	events []*catalog.Event
-	at     time.Time     // when the newest event was published
+	at     time.Time     // when the newest event was committed
 	base   uint64        // sequence number of events[0]
 	wake   chan struct{} // closed when there is something new; nil if nobody asked since
 	closed bool
@@ -233,6 +233,9 @@ func (t *topic) append(at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.events = append(t.events, t.fresh...)
+	if committed := t.fresh[len(t.fresh)-1].Committed; !committed.IsZero() {
+		at = committed
+	}
 	clear(t.fresh)
 	t.fresh = t.fresh[:0]
 	if cap(t.fresh) > 64 {

@@ -45,7 +45,7 @@ type Batch struct {
 	Revision rollcall.Revision // what the subscriber is current as of
 	State    *catalog.Snapshot // of a Snapshot or Reset
 	Changes  []Change          // of Changes, by revision
-	At       time.Time         // when the newest of the changes was published
+	At       time.Time         // when the newest of the changes was committed, as far as that is known
 
 	mu   sync.Mutex
 	memo map[string][]byte
@@ -67,6 +67,7 @@ type Change struct {
 	Service  rollcall.ServiceKey
 	ID       string
 	Item     *catalog.Item // nil if the instance is gone
+	Why      string        // the last change's own words for it, if it had any
 }
 
 // Memo returns what build made of the batch under key before, or builds it:
@@ -284,7 +285,7 @@ func (sel *Selection) change(changes []Change, before *catalog.Item, e *catalog.
 	if !ok {
 		return changes
 	}
-	return append(changes, Change{kind, e.Revision, e.Service, e.ID, e.After})
+	return append(changes, Change{kind, e.Revision, e.Service, e.ID, e.After, e.Why})
 }
 
 func (sel *Selection) kind(before, after *catalog.Item) (Kind, bool) {

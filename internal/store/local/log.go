@@ -47,6 +47,7 @@ type Log struct {
 	metrics     *metrics
 	segmentSize int64
 	lock        io.Closer
+	first       bool // opened for the first time since it was created or restored
 	feed        *store.Feed
 
 	wake     chan struct{} // something is pending
@@ -126,6 +127,7 @@ func Open(dir string, o Options) (_ *Log, err error) {
 		log:         o.Logger,
 		segmentSize: o.SegmentSize,
 		lock:        lock,
+		first:       len(files.segments) == 0,
 		feed:        store.NewFeed(r.head.Revision),
 		wake:        make(chan struct{}, 1),
 		control:     make(chan func()),
@@ -196,8 +198,12 @@ func (l *Log) ID() rollcall.LogID { return l.identity.ID }
 // Created returns when the log was created or restored.
 func (l *Log) Created() time.Time { return l.identity.Created }
 
-// Revision returns the revision of the newest entry that is there to be read.
-func (l *Log) Revision() rollcall.Revision { return l.feed.End().Entry.Revision }
+// Status returns how the log is.
+func (l *Log) Status() rollcall.LogStatus {
+	return rollcall.LogStatus{
+		ID: l.identity.ID, Created: l.identity.Created, First: l.first, Revision: l.feed.End().Entry.Revision, Err: l.Err(),
+	}
+}
 
 // Err returns why writes are off, or nil. Once the cause is gone, a checkpoint
 // at the last revision turns them on again.

@@ -46,8 +46,10 @@ func (l *Log) ID() rollcall.LogID { return l.id }
 // Created returns when the log was made.
 func (l *Log) Created() time.Time { return l.created }
 
-// Revision returns the revision of the newest entry that is there to be read.
-func (l *Log) Revision() rollcall.Revision { return l.feed.End().Entry.Revision }
+// Status returns how the log is.
+func (l *Log) Status() rollcall.LogStatus {
+	return rollcall.LogStatus{ID: l.id, Created: l.created, First: true, Revision: l.feed.End().Entry.Revision}
+}
 
 // Append writes a batch and returns its revision.
 func (l *Log) Append(ctx context.Context, b rollcall.Batch) (rollcall.Revision, error) {
