@@ -57,6 +57,7 @@ func newRegistry(t testing.TB) *registry.Registry {
 	if err := reg.WaitSynced(ctx); err != nil {
 		t.Fatal(err)
 	}
+	reg.Serving()
 	return reg
 }
 

@@ -59,6 +59,8 @@ func New(c Config) (s *Server, err error) {
 		Registerer: metrics,
 		Metrics:    promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 		Pprof:      profiles(c.Pprof),
+		// A web page may give a name of its own this machine's address.
+		LoopbackOnly: !c.Insecure,
 	}))
 	return s, nil
 }
