@@ -22,6 +22,7 @@ var (
 	errMethod     = errors.New("method not allowed")
 	errMedia      = errors.New("unsupported media type")
 	errSlow       = errors.New("request timed out")
+	errBusy       = errors.New("server is busy")
 )
 
 // outcome is how a kind of error is answered. Kinds without a name of their own

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,9 +9,6 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 )
-
-// errBusy is the kind of an error about large bodies of others.
-var errBusy = errors.New("server is busy")
 
 // large lets h take a large body, while all large bodies together, and what
 // became of them, are bounded: each has its share until h has answered.
@@ -22,10 +18,10 @@ func large(h handler) handler {
 		if 0 <= r.ContentLength && r.ContentLength < share {
 			share = r.ContentLength
 		}
-		if share <= s.o.MaxBody || r.Body == nil {
+		if share <= s.o.MaxBody {
 			return h(s, r)
 		}
-		b := &largeBody{ReadCloser: r.Body, s: s, w: r.w, ctx: r.ctx, share: share}
+		b := &largeBody{ReadCloser: r.Body, s: s, r: r, share: share}
 		defer b.release()
 		r.Body = b
 		return h(s, r)
@@ -38,8 +34,7 @@ func large(h handler) handler {
 type largeBody struct {
 	io.ReadCloser
 	s     *Server
-	w     http.ResponseWriter
-	ctx   context.Context
+	r     request
 	share int64
 	read  int64
 	held  bool
@@ -60,20 +55,17 @@ func (b *largeBody) Read(p []byte) (int, error) {
 // acquire waits for a share for as long as a body may take to arrive: by then
 // whoever is slow to send theirs has lost it.
 func (b *largeBody) acquire() error {
-	if b.held {
-		return nil
-	}
-	if !b.s.large.TryAcquire(b.share) {
-		ctx, cancel := context.WithTimeout(b.ctx, b.s.o.BodyTimeout)
+	if !b.held && !b.s.large.TryAcquire(b.share) {
+		ctx, cancel := context.WithTimeout(b.r.ctx, b.s.o.BodyTimeout)
 		defer cancel()
 		if b.s.large.Acquire(ctx, b.share) != nil {
-			b.w.Header().Set("Connection", "close") // the rest of the body is not read
+			b.r.w.Header().Set("Connection", "close") // the rest of the body is not read
 			return &rollcall.Error{Kind: errBusy, RetryAfter: time.Second, Detail: fmt.Sprintf(
 				"other large bodies take up the %d bytes that there are for all; try again, or send less at once: up to %d bytes always have a place",
 				b.s.o.MaxLarge, b.s.o.MaxBody)}
 		}
 		// The time that it waited was not the sender's.
-		http.NewResponseController(b.w).SetReadDeadline(time.Now().Add(b.s.o.BodyTimeout))
+		http.NewResponseController(b.r.w).SetReadDeadline(time.Now().Add(b.s.o.BodyTimeout))
 	}
 	b.held = true
 	return nil

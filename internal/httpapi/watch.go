@@ -66,18 +66,14 @@ func (s *Server) watch(r request) (int, error) {
 // streams from where it is, and a condition that is ignored is a wrong answer.
 func watchable(q *rollcall.Query) error {
 	var names []string
-	for _, p := range []struct {
-		name string
-		set  bool
-	}{
-		{"min_revision", q.MinRevision != 0},
-		{"max_age", q.MaxAge != 0},
-		{"consistent", q.Consistent},
-	} {
-		if p.set {
-			names = append(names, p.name)
+	check := func(name string, set bool) {
+		if set {
+			names = append(names, name)
 		}
 	}
+	check("min_revision", q.MinRevision != 0)
+	check("max_age", q.MaxAge != 0)
+	check("consistent", q.Consistent)
 	if names == nil {
 		return nil
 	}
