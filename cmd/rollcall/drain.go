@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,7 +10,6 @@ import (
 
 func newDrain(e *env) *cobra.Command {
 	conn := connection{e: e}
-	var wait time.Duration
 	var end bool
 	cmd := &cobra.Command{
 		Use:   "drain SERVICE ID",
@@ -20,13 +18,9 @@ func newDrain(e *env) *cobra.Command {
 no longer return it. It stays registered, and its lease has to be kept. --end
 gives it its traffic back.`,
 		Example: `  rollcall drain payments payments-7f9c
-  rollcall drain payments payments-7f9c --wait 30s
   rollcall drain payments payments-7f9c --end`,
 		Args: takes(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if end && wait > 0 {
-				return usagef("--wait does not go with --end")
-			}
 			key := conn.key(args[0], args[1])
 			return conn.with(func(c *client.Client) error {
 				if end {
@@ -35,22 +29,17 @@ gives it its traffic back.`,
 					}
 					return e.tell(cmd, map[string]any{"drained": false}, "%s takes traffic again", key)
 				}
-				d, err := c.Drain(cmd.Context(), key, wait)
+				d, err := c.Drain(cmd.Context(), key, 0)
 				if err != nil {
 					return err
 				}
-				text := fmt.Sprintf("%s is draining", key)
-				if wait > 0 {
-					text += fmt.Sprintf(": %d watchers have seen it, %d have yet to", d.Acknowledged, d.Pending)
-				}
-				return e.tell(cmd, d, "%s", text)
+				return e.tell(cmd, d, "%s is draining", key)
 			})
 		},
 		ValidArgsFunction: conn.completeService,
 	}
 	conn.flags(cmd)
 	conn.inNamespace(cmd, "the default one")
-	cmd.Flags().DurationVar(&wait, "wait", 0, "return when nobody is told of it any more, or after the `DURATION`")
 	cmd.Flags().BoolVar(&end, "end", false, "end the drain")
 	return cmd
 }

@@ -31,10 +31,10 @@ Start a server, register something and look it up:
   rollcall register payments --port 8080
   rollcall resolve payments
 
-Verbs other than serve and restore talk to the server at ROLLCALL_ADDR (or
---addr), 127.0.0.1:7070 by default, with the token in ROLLCALL_TOKEN if there
-is one. The exit status is 0 if all went well, 1 if something failed and 2 if
-the command line is at fault.`,
+Verbs other than serve, restore, version and completion talk to the server at
+ROLLCALL_ADDR (or --addr), 127.0.0.1:7070 by default, with the token in
+ROLLCALL_TOKEN if there is one. The exit status is 0 if all went well, 1 if
+something failed and 2 if the command line is at fault.`,
 		Args:          cobra.ArbitraryArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,

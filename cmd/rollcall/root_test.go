@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +31,21 @@ func TestEveryVerbTeaches(t *testing.T) {
 		}
 		for line := range strings.Lines(c.Example) {
 			checkExample(t, root, c.Name(), line)
+		}
+	}
+}
+
+// The help says which verbs talk to no server, and those are all.
+func TestHelpSaysWhoTalksToTheServer(t *testing.T) {
+	root := newRoot(&env{getenv: func(string) string { return "" }})
+	said := regexp.MustCompile(`(?s)Verbs other than (.*?)\stalk\sto`).FindStringSubmatch(root.Long)
+	if said == nil {
+		t.Fatal(root.Long)
+	}
+	silent := strings.FieldsFunc(strings.ReplaceAll(said[1], " and ", ","), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
+	for _, c := range root.Commands() {
+		if talks := c.Flags().Lookup("addr") != nil; talks == slices.Contains(silent, c.Name()) {
+			t.Errorf("%s talks to a server: %v; the help says other than %q", c.Name(), talks, silent)
 		}
 	}
 }
