@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"strconv"
 
 	"github.com/rollcall-registry/rollcall"
@@ -91,7 +92,7 @@ func (s *Server) changes(e *records, b *watch.Batch) {
 			e.service(c.Service)
 			e.revision(c.Revision)
 			e.text("id", c.ID)
-			e.text("reason", departure(c.Item))
+			e.text("reason", departure(c))
 		case watch.Health:
 			g := groups[verdictOf(c)]
 			if g.last != n {
@@ -152,9 +153,10 @@ func grouped(changes []watch.Change) map[verdict]group {
 }
 
 // departure says why an instance is no longer told of.
-func departure(i *catalog.Item) string {
+func departure(c *watch.Change) string {
+	i := c.Item
 	if i == nil {
-		return "deregistered"
+		return cmp.Or(shorten(c.Why, maxReason), "deregistered")
 	}
 	why := "not selected: " + i.Status().String()
 	if i.Reason() != "" {
