@@ -143,3 +143,34 @@ func (w *world) curl(command string) string {
 	out.Write(r.body)
 	return strings.TrimSuffix(out.String(), "\n\n") + map[bool]string{true: "\n"}[strings.HasSuffix(out.String(), "\n\n")]
 }
+
+// What is taken and has no effect yet is said to have none, wherever it is
+// described.
+func TestNothingIsSilentlyIgnored(t *testing.T) {
+	text, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSpec(t)
+	for name, places := range map[string][][]string{
+		"dns_ttl":       {{"components", "schemas", "Settings", "properties", "dns_ttl"}},
+		"guard_share":   {{"components", "schemas", "Settings", "properties", "guard_share"}},
+		"panic":         {{"components", "schemas", "Settings", "properties", "panic"}},
+		"position_rate": {{"components", "schemas", "Settings", "properties", "position_rate"}},
+		"warmup":        {{"components", "schemas", "Instance", "properties"}, {"components", "schemas", "Registration", "properties"}},
+		"caller":        {{"components", "parameters", "query.caller"}},
+	} {
+		if !regexp.MustCompile("(?m)^\\| `" + name + "` \\|.*(no|without) effect").Match(text) {
+			t.Errorf("%s does not say that %s has no effect", reference, name)
+		}
+		for _, place := range places {
+			v, _ := s.at(s.doc, place...)
+			if m, ok := v.(map[string]any)[name].(map[string]any); ok {
+				v = m
+			}
+			if d, _ := v.(map[string]any)["description"].(string); !strings.Contains(d, "no effect") {
+				t.Errorf("openapi.json does not say that %s has no effect: %v", name, v)
+			}
+		}
+	}
+}
