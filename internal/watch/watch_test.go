@@ -168,8 +168,6 @@ func (c *watcher) reconnect() {
 	}
 }
 
-func (c *watcher) token() rollcall.Token { return rollcall.Token{Log: c.log, Revision: c.rev} }
-
 // try takes what is there already.
 func (c *watcher) try() (bool, error) {
 	ctx, cancel := context.WithCancel(context.Background())
