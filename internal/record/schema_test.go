@@ -248,7 +248,7 @@ func (s *schema) change(c *rollcall.Change) message {
 // TestSchemaOfInstances holds what is written by hand against record.proto.
 func TestSchemaOfInstances(t *testing.T) {
 	g, s := newGenerator(t), newSchema(t)
-	for range 100 {
+	for range 50 {
 		want := g.instance()
 		s.same(s.instance(&want), []byte(Pack(&want)), func(b string) {
 			got, err := Unpack(want.Key(), rollcall.Record(b))
@@ -265,7 +265,7 @@ func TestSchemaOfInstances(t *testing.T) {
 
 func TestSchemaOfEntries(t *testing.T) {
 	g, s := newGenerator(t), newSchema(t)
-	for n := range 60 {
+	for n := range 40 {
 		changes := []rollcall.Change{}
 		var messages []message
 		for len(changes) < 5 {

@@ -120,7 +120,7 @@ func TestStateCutShort(t *testing.T) {
 func TestStateAltered(t *testing.T) {
 	b := small(t)
 	for n := range b {
-		for _, flip := range []byte{1, 128, 255} {
+		for _, flip := range []byte{1, 255} {
 			damaged := slices.Clone(b)
 			damaged[n] ^= flip
 			_, _, err := readAll(bytes.NewReader(damaged))
