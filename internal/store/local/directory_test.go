@@ -80,7 +80,7 @@ func backup(t *testing.T, l *Log) []byte {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	h := record.Header{Log: l.ID(), Created: l.Created(), Revision: rollcall.Revision(last), Fence: 7}
+	h := record.Header{Log: l.Status().ID, Created: l.Status().Created, Revision: rollcall.Revision(last), Fence: 7}
 	if err := record.WriteState(&b, h, m.Changes()); err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +99,8 @@ func TestRestore(t *testing.T) {
 		t.Fatalf("Restore: %v", err)
 	}
 	restored := open(t, dir, Options{})
-	if restored.ID() == l.ID() || restored.Created().Before(l.Created()) {
-		t.Errorf("restored as %s of %v, from %s of %v", restored.ID(), restored.Created(), l.ID(), l.Created())
+	if restored.Status().ID == l.Status().ID || restored.Status().Created.Before(l.Status().Created) {
+		t.Errorf("restored as %s of %v, from %s of %v", restored.Status().ID, restored.Status().Created, l.Status().ID, l.Status().Created)
 	}
 	wantState(t, restored, want)
 	_, err := restored.Append(background, rollcall.Batch{Fence: 6, Changes: []rollcall.Change{instance("d", "1")}})
@@ -210,8 +210,8 @@ func TestFormat1(t *testing.T) {
 	}
 	for range 2 {
 		l := open(t, work, Options{})
-		if got, err := os.ReadFile(filepath.Join(dir, identityName)); err != nil || !bytes.Contains(got, []byte(l.ID())) {
-			t.Errorf("opened as %s, %s is %s (%v)", l.ID(), identityName, got, err)
+		if got, err := os.ReadFile(filepath.Join(dir, identityName)); err != nil || !bytes.Contains(got, []byte(l.Status().ID)) {
+			t.Errorf("opened as %s, %s is %s (%v)", l.Status().ID, identityName, got, err)
 		}
 		wantState(t, l, want)
 		for fence, ok := range map[rollcall.Fence]bool{4: false, 5: true} {

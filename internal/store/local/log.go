@@ -192,12 +192,6 @@ func (l *Log) begin(r *recovered, files listing) (err error) {
 	return nil
 }
 
-// ID returns the log's identity.
-func (l *Log) ID() rollcall.LogID { return l.identity.ID }
-
-// Created returns when the log was created or restored.
-func (l *Log) Created() time.Time { return l.identity.Created }
-
 // Status returns how the log is.
 func (l *Log) Status() rollcall.LogStatus {
 	return rollcall.LogStatus{

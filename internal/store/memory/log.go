@@ -40,12 +40,6 @@ func New() *Log {
 	return l
 }
 
-// ID returns the log's identity.
-func (l *Log) ID() rollcall.LogID { return l.id }
-
-// Created returns when the log was made.
-func (l *Log) Created() time.Time { return l.created }
-
 // Status returns how the log is.
 func (l *Log) Status() rollcall.LogStatus {
 	return rollcall.LogStatus{ID: l.id, Created: l.created, First: true, Revision: l.feed.End().Entry.Revision}

@@ -14,10 +14,10 @@ import (
 )
 
 func testIdentity(t *testing.T, h *harness) {
-	if id := h.Log.ID(); !id.Valid() {
+	if id := h.Log.Status().ID; !id.Valid() {
 		t.Errorf("ID %q is not valid", id)
 	}
-	if h.Log.Created().IsZero() {
+	if h.Log.Status().Created.IsZero() {
 		t.Error("Created is zero")
 	}
 }
@@ -28,6 +28,9 @@ func testRevisions(t *testing.T, h *harness) {
 		r := h.append(batch(put(strconv.Itoa(i), "r")))
 		if r <= last {
 			t.Fatalf("revision %d follows %d", r, last)
+		}
+		if st := h.Log.Status(); st.Revision != r || st.Err != nil {
+			t.Fatalf("status %+v after revision %d", st, r)
 		}
 		last = r
 	}

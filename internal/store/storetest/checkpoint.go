@@ -116,13 +116,13 @@ func testCheckpointBusy(t *testing.T, h *harness) {
 }
 
 func testReopen(t *testing.T, h *harness) {
-	id, created := h.Log.ID(), h.Log.Created()
+	id, created := h.Log.Status().ID, h.Log.Status().Created
 	states := h.fill(20)
 	last := slices.Max(slices.Collect(maps.Keys(states)))
 	for range 3 {
 		h.reopen()
-		if h.Log.ID() != id || !h.Log.Created().Equal(created) {
-			t.Errorf("reopened as %s of %v, was %s of %v", h.Log.ID(), h.Log.Created(), id, created)
+		if h.Log.Status().ID != id || !h.Log.Status().Created.Equal(created) {
+			t.Errorf("reopened as %s of %v, was %s of %v", h.Log.Status().ID, h.Log.Status().Created, id, created)
 		}
 		for from, state := range states {
 			if from == last {

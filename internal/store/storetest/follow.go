@@ -19,7 +19,7 @@ import (
 // testFollowEmpty: who follows a log without changes learns that there are none.
 func testFollowEmpty(t *testing.T, h *harness) {
 	f := NewFollower(t.Context(), t, h.Log, 0, nil)
-	want := rollcall.Entry{Log: h.Log.ID(), Reset: true}
+	want := rollcall.Entry{Log: h.Log.Status().ID, Reset: true}
 	got := f.Next()
 	got.Changes = slices.Clip(append([]rollcall.Change(nil), got.Changes...))
 	if d := cmp.Diff(want, got); d != "" {

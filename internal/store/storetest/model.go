@@ -85,8 +85,8 @@ func (f *Follower) Next() rollcall.Entry {
 	if err != nil || !ok {
 		f.t.Fatalf("after revision %d: the log ends with %v", f.Revision, err)
 	}
-	if e.Log != f.log.ID() {
-		f.t.Fatalf("entry of log %q in log %q", e.Log, f.log.ID())
+	if e.Log != f.log.Status().ID {
+		f.t.Fatalf("entry of log %q in log %q", e.Log, f.log.Status().ID)
 	}
 	switch {
 	case e.Reset:

@@ -22,8 +22,7 @@ import (
 // an error: the context's, the log's, or [store.ErrClosed]. Checkpoint gives the
 // log the state that its changes up to a revision led to, in place of them.
 type Log interface {
-	ID() rollcall.LogID
-	Created() time.Time
+	Status() rollcall.LogStatus
 	Append(ctx context.Context, b rollcall.Batch) (rollcall.Revision, error)
 	Follow(ctx context.Context, from rollcall.Revision) iter.Seq2[rollcall.Entry, error]
 	Checkpoint(ctx context.Context, at rollcall.Revision, state iter.Seq[rollcall.Change]) error
