@@ -46,7 +46,7 @@ func (x *instanceFlags) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&x.metas, "meta", nil, "metadata, as `NAME=VALUE` (repeatable)")
 	f.Uint16Var(&x.weight, "weight", rollcall.DefaultWeight, "its `SHARE` of the traffic, 0 to 65535")
 	f.Uint32Var(&x.capacity, "capacity", 0, "the `NUMBER` of requests it can serve at once")
-	f.DurationVar(&x.warmup, "warmup", 0, "`DURATION` until it takes its full share")
+	f.DurationVar(&x.warmup, "warmup", 0, "`DURATION` until it takes its full share; kept, but without effect in this version")
 	f.DurationVar(&x.ttl, "ttl", 0, "`DURATION` without a heartbeat after which it is unhealthy (default 15s)")
 	f.DurationVar(&x.remove, "remove-after", 0, "`DURATION` after which a lapsed instance is removed (default 1m)")
 	f.StringVarP(&x.file, "file", "f", "", "read the instance from a JSON `FILE` (- is standard input); flags go before what it says")

@@ -78,7 +78,7 @@ type Registry struct {
 	serving   atomic.Bool // the doors are open; opened is set then
 	opened    time.Time
 	inStep    atomic.Bool  // the log is being followed
-	lastStep  atomic.Int64 // when it last was, Unix nanoseconds
+	lastStep  atomic.Int64 // when it last was, nanoseconds since started
 	forget    atomic.Bool  // the apply loop is to forget what is long gone
 	sinceMark atomic.Int64 // changes since the last checkpoint
 
