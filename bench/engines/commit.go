@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/rollcall-registry/rollcall/bench/plain"
 )
 
 const recordSize, keySize = 400, 30
@@ -45,43 +47,6 @@ type Round struct {
 	Load1        float64 `json:"load1_before"`
 }
 
-// committer collects the writers that are waiting and commits them as one group.
-type committer struct {
-	mu      sync.Mutex
-	records [][]byte
-	acks    []chan error
-	wake    chan struct{}
-}
-
-// write hands one record over and waits until it is durable.
-func (c *committer) write(record []byte, ack chan error) error {
-	c.mu.Lock()
-	c.records = append(c.records, record)
-	c.acks = append(c.acks, ack)
-	first := len(c.records) == 1
-	c.mu.Unlock()
-	if first {
-		c.wake <- struct{}{}
-	}
-	return <-ack
-}
-
-// run commits until wake is closed.
-func (c *committer) run(e Engine) {
-	var records [][]byte
-	var acks []chan error
-	for range c.wake {
-		c.mu.Lock()
-		records, c.records = c.records, records[:0]
-		acks, c.acks = c.acks, acks[:0]
-		c.mu.Unlock()
-		err := e.Commit(records)
-		for _, ack := range acks {
-			ack <- err
-		}
-	}
-}
-
 // measure runs one engine in a fresh directory for the warm-up plus the given time.
 func measure(s Spec, dir string, writers int, warm, length, delay time.Duration) (Round, error) {
 	r := Round{Engine: s.Name, Writers: writers, FsyncDelayMs: float64(delay) / 1e6, Load1: load1()}
@@ -104,8 +69,8 @@ func measure(s Spec, dir string, writers int, warm, length, delay time.Duration)
 	var failed atomic.Value
 	var workers, commits sync.WaitGroup
 	latencies := make([][]int32, writers) // microseconds
-	c := &committer{wake: make(chan struct{}, 1)}
-	commits.Go(func() { c.run(e) })
+	c := plain.NewGroup()
+	commits.Go(func() { c.Run(e.Commit) })
 	for i := range writers {
 		workers.Go(func() {
 			record, ack := make([]byte, recordSize), make(chan error, 1)
@@ -123,7 +88,7 @@ func measure(s Spec, dir string, writers int, warm, length, delay time.Duration)
 				if s.Native {
 					err = e.Commit(one)
 				} else {
-					err = c.write(record, ack)
+					err = c.Write(record, ack)
 				}
 				if err != nil {
 					failed.Store(err)
@@ -144,7 +109,7 @@ func measure(s Spec, dir string, writers int, warm, length, delay time.Duration)
 	phase.Store(stopping)
 	elapsed, cpu, disk := time.Since(start), cpuTime()-cpu, diskBytes()-disk
 	workers.Wait()
-	close(c.wake)
+	c.Stop()
 	commits.Wait()
 	if err := e.Close(); err != nil {
 		return r, err

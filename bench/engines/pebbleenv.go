@@ -5,44 +5,16 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/wal"
+
+	"github.com/rollcall-registry/rollcall/bench/plain"
 )
 
-// slowFS adds a delay to each fsync of the files that it creates.
-type slowFS struct {
-	vfs.FS
-	delay time.Duration
-}
-
-type slowFile struct {
-	vfs.File
-	delay time.Duration
-}
-
+// delayFS is the file system with a delay added to each fsync.
 func delayFS(d time.Duration) vfs.FS {
 	if d == 0 {
 		return vfs.Default
 	}
-	return slowFS{vfs.Default, d}
-}
-
-func (s slowFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := s.FS.Create(name, c)
-	return slowFile{f, s.delay}, err
-}
-
-func (s slowFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := s.FS.ReuseForWrite(from, to, c)
-	return slowFile{f, s.delay}, err
-}
-
-func (s slowFile) Sync() error {
-	time.Sleep(s.delay)
-	return s.File.Sync()
-}
-
-func (s slowFile) SyncData() error {
-	time.Sleep(s.delay)
-	return s.File.SyncData()
+	return plain.NewSlowFS(d)
 }
 
 // walEvents is the listener and logger that the log insists on.

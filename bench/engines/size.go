@@ -17,6 +17,8 @@ type Size struct {
 	Modules int     `json:"modules"`
 }
 
+const rollcall = "github.com/rollcall-registry/rollcall"
+
 // sizeProgram opens, appends and replays; %s is the engine's constructor.
 const sizeProgram = `package main
 
@@ -44,10 +46,10 @@ func main() {
 // size builds a minimal program around each engine's own file, and weighs it.
 func size(chosen []Spec, root, out string) error {
 	sources := map[string][]string{ // constructor, then files
-		"plain":       {"openPlain", "plain.go"},
+		"plain":       {"openPlain", "plain.go", "../plain/plain.go"},
 		"etcd-wal":    {"openEtcd", "etcdwal.go"},
-		"pebble-wal":  {"openPebbleWAL", "pebblewal.go", "pebbleenv.go"},
-		"pebble-db":   {"openPebbleDB", "pebbledb.go", "pebbleenv.go"},
+		"pebble-wal":  {"openPebbleWAL", "pebblewal.go", "pebbleenv.go", "../plain/plain.go", "../plain/slow.go"},
+		"pebble-db":   {"openPebbleDB", "pebbledb.go", "pebbleenv.go", "../plain/plain.go", "../plain/slow.go"},
 		"raft-wal":    {"openRaftWAL", "raftwal.go"},
 		"tidwall-wal": {"openTidwall", "tidwall.go"},
 		"bbolt":       {"openBolt", "bolt.go"},
@@ -90,11 +92,22 @@ func weigh(engine, open string, files []string, module, dir string) (Size, error
 		if err != nil {
 			return z, err
 		}
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(name)), b, 0o600); err != nil {
+		// The folder stands for engines/: packages beside that come below it.
+		to := filepath.Join(dir, strings.TrimPrefix(name, "../"))
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return z, err
+		}
+		if err := os.WriteFile(to, b, 0o600); err != nil {
 			return z, err
 		}
 	}
 	if err := os.WriteFile(filepath.Join(dir, "main.go"), fmt.Appendf(nil, sizeProgram, open), 0o600); err != nil {
+		return z, err
+	}
+	// No engine needs Rollcall itself, but what go.mod says must be found.
+	edit := exec.Command("go", "mod", "edit", "-replace", rollcall+"="+filepath.Dir(module))
+	edit.Dir, edit.Stderr = dir, os.Stderr
+	if err := edit.Run(); err != nil {
 		return z, err
 	}
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", "program", ".")

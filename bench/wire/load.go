@@ -1,0 +1,98 @@
+package wire
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rollcall-registry/rollcall/bench/load"
+)
+
+// Load is what to do to a server.
+type Load struct {
+	Addr    string // host:port
+	Conns   int    // connections, kept alive
+	Threads int    // that share the connections; 0 is 1
+	// Rate is how many requests arrive a second, as a Poisson process; 0 is a closed loop.
+	Rate float64
+	// Even makes them arrive at equal distances instead.
+	Even bool
+	// Line is how many arrivals may wait for a free connection; those behind are refused
+	// at once. 0 is no limit, less than 0 is none.
+	Line int
+	// Good is how late an answer may come and still count as good; 0 is 1 s.
+	Good   time.Duration
+	Window load.Window
+	// Source makes the requests of a thread.
+	Source func(thread int) Source
+}
+
+// Source makes requests. One thread calls it.
+type Source struct {
+	// Next appends a request to dst. What it returns as tag, Seen gets with the reply.
+	Next func(dst []byte) (request []byte, tag int)
+	// Seen, which may be nil, is told of each reply.
+	Seen func(tag int, r *Reply)
+}
+
+// patience is how long an open loop waits for the answers that are missing at its end.
+const patience = 2 * time.Second
+
+// Run connects, loads the server for the time of the window, and returns what became of
+// it. The result's Err says what the first of the failures was.
+func (l Load) Run() (*load.Result, error) {
+	addr, err := net.ResolveTCPAddr("tcp4", l.Addr)
+	if err != nil {
+		return nil, err
+	}
+	l.Threads = max(l.Threads, 1)
+	if l.Good == 0 {
+		l.Good = time.Second
+	}
+	peer := &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())}
+	loops := make([]*loop, l.Threads)
+	for i := range loops {
+		conns := l.Conns / l.Threads
+		if i < l.Conns%l.Threads {
+			conns++
+		}
+		if loops[i], err = newLoop(&l, peer, conns, l.Source(i)); err != nil {
+			err = fmt.Errorf("connecting to %s: %w", l.Addr, err)
+			break
+		}
+		defer loops[i].free()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l.drive(loops)
+}
+
+// drive runs the loops, each on a thread of its own.
+func (l Load) drive(loops []*loop) (*load.Result, error) {
+	start := time.Now()
+	begin := start.Add(l.Window.Ramp)
+	end := begin.Add(l.Window.Length)
+	var threads sync.WaitGroup
+	errs := make([]error, len(loops))
+	for i, lp := range loops {
+		threads.Go(func() {
+			runtime.LockOSThread() // and never unlock it: its timer slack was changed
+			errs[i] = lp.run(start, begin, end)
+		})
+	}
+	l.Window.Wait()
+	threads.Wait()
+	total := &load.Result{Length: l.Window.Length}
+	for i, lp := range loops {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		total.Merge(&lp.result)
+	}
+	return total, nil
+}
