@@ -73,44 +73,13 @@ type Table struct {
 	// it is to be looked at next; those too far ahead are looked at in between.
 	wheel [1024][]*entry
 	tick  int64 // the last one that was worked off
-}
-
-// shard finds entries by the hash of their key, so that a key is kept once;
-// entries whose hashes collide are chained.
-type shard struct {
-	mu      sync.RWMutex // guards entries, and the fields of each except deadline
-	entries map[uint64]*entry
-	len     int
-}
-
-type entry struct {
-	key         rollcall.Key
-	chain       *entry
-	deadline    atomic.Int64 // table time until which it is alive; its next renewal moves it
-	incarnation rollcall.Revision
-	ttl         time.Duration // 0: mode none
-	removeAfter time.Duration
-	state       State
-	lapsed      time.Duration // when it was found to have lapsed
-	removing    bool          // a removal is on its way to the log
-	dropped     bool
-	look        int64 // the tick at which it stands in the wheel, 0: none; guarded by Table.mu
-	reports     []report
-	why         string
-}
-
-type report struct {
-	finding  rollcall.Finding // Status 0: has not spoken
-	ttl      time.Duration    // 0: need not be repeated
-	deadline time.Duration
-	failing  time.Duration // table time since which it fails, if it does
-	remove   time.Duration // deregister after failing for so long; 0: never
+	terms map[terms]*shared
 }
 
 // New returns an empty table on a monotonic clock. Its time stands still until
 // [Table.Begin].
 func New(now func() time.Duration) *Table {
-	t := &Table{now: now, seed: maphash.MakeSeed()}
+	t := &Table{now: now, seed: maphash.MakeSeed(), terms: map[terms]*shared{}}
 	for i := range t.shards {
 		t.shards[i].entries = map[uint64]*entry{}
 	}
@@ -142,36 +111,6 @@ func (t *Table) shard(key rollcall.Key) (*shard, uint64) {
 	return &t.shards[h>>58], h
 }
 
-func (s *shard) get(hash uint64, key rollcall.Key) *entry {
-	e := s.entries[hash]
-	for e != nil && e.key != key {
-		e = e.chain
-	}
-	return e
-}
-
-func (s *shard) add(hash uint64, e *entry) {
-	e.chain = s.entries[hash]
-	s.entries[hash] = e
-	s.len++
-}
-
-func (s *shard) remove(hash uint64, e *entry) {
-	s.len--
-	if s.entries[hash] == e {
-		if s.entries[hash] = e.chain; e.chain == nil {
-			delete(s.entries, hash)
-		}
-		return
-	}
-	for p := s.entries[hash]; ; p = p.chain {
-		if p.chain == e {
-			p.chain = e.chain
-			return
-		}
-	}
-}
-
 // Len returns the number of leases.
 func (t *Table) Len() (n int) {
 	for i := range t.shards {
@@ -195,54 +134,39 @@ func (t *Table) Set(key rollcall.Key, g Grant) {
 	defer s.mu.Unlock()
 	e := s.get(hash, key)
 	fresh := e == nil || e.incarnation != g.Incarnation
-	if e == nil {
-		e = &entry{key: key}
-		s.add(hash, e)
-	}
 	ttl := time.Duration(g.Lease.TTL)
 	if g.Lease.Mode == rollcall.LeaseNone {
 		ttl = 0
 	}
+	was := ttl
+	if e == nil {
+		e = &entry{id: key.ID}
+		t.agree(e, terms{key.ServiceKey, ttl, time.Duration(g.Lease.RemoveAfter)})
+		s.add(hash, e)
+	} else {
+		was = e.shared.ttl
+		t.agree(e, terms{key.ServiceKey, ttl, time.Duration(g.Lease.RemoveAfter)})
+	}
 	switch {
 	case fresh:
 		e.deadline.Store(int64(now + ttl))
-		e.state, e.removing, e.why = Alive, false, ""
+		e.state, e.removing = Alive, false
+		if e.more != nil {
+			e.more.why = ""
+		}
 		if g.Lapsed {
 			e.state, e.lapsed = Lapsed, now+ttl // to be removed a full TTL and remove_after from now
 		}
 	case ttl == 0 && e.state == Lapsed: // nothing is expected any more
 		e.state = Alive
-	case ttl != e.ttl && e.state == Alive:
+	case ttl != was && e.state == Alive:
 		e.deadline.Store(int64(now + ttl))
 	}
-	e.incarnation, e.ttl = g.Incarnation, ttl
-	e.removeAfter = time.Duration(g.Lease.RemoveAfter)
-	e.reports = e.renewReports(g.Checks, fresh, now)
+	e.incarnation = g.Incarnation
+	if e.more != nil || len(g.Checks) > 0 {
+		e.extra().reports = e.renewReports(g.Checks, fresh, now)
+	}
 	t.schedule(e)
-}
-
-// renewReports returns the reports that a registration with these checks begins
-// with.
-func (e *entry) renewReports(checks []rollcall.Check, fresh bool, now time.Duration) []report {
-	var rs []report
-	for _, r := range e.reports {
-		if r.finding.Slot == rollcall.SlotStatus && !fresh {
-			rs = append(rs, r)
-		}
-	}
-	for _, c := range checks {
-		n := report{
-			finding: rollcall.Finding{Slot: rollcall.CheckSlot(c.Name)},
-			ttl:     time.Duration(c.TTL), deadline: now + time.Duration(c.TTL), remove: time.Duration(c.DeregisterAfter),
-		}
-		for _, r := range e.reports {
-			if r.finding.Slot == n.finding.Slot && r.ttl == n.ttl && r.remove == n.remove {
-				n.finding, n.deadline, n.failing = r.finding, r.deadline, r.failing
-			}
-		}
-		rs = append(rs, n)
-	}
-	return rs
 }
 
 // Drop forgets an instance.
@@ -251,8 +175,8 @@ func (t *Table) Drop(key rollcall.Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.get(hash, key); e != nil {
-		e.dropped = true
 		s.remove(hash, e)
+		t.leave(e)
 	}
 }
 
@@ -267,7 +191,7 @@ func (t *Table) Renew(key rollcall.Key) (ttl time.Duration, known, changed bool)
 		s.mu.RUnlock()
 		return 0, false, false
 	}
-	ttl = e.ttl
+	ttl = e.shared.ttl
 	e.deadline.Store(int64(t.time() + ttl))
 	lapsed := e.state != Alive
 	s.mu.RUnlock()
@@ -286,9 +210,9 @@ func (t *Table) revive(s *shard, hash uint64, key rollcall.Key) (ttl time.Durati
 	}
 	changed = e.state != Alive
 	e.state = Alive
-	e.deadline.Store(int64(t.time() + e.ttl))
+	e.deadline.Store(int64(t.time() + e.shared.ttl))
 	t.schedule(e)
-	return e.ttl, true, changed
+	return e.shared.ttl, true, changed
 }
 
 // Report notes what an instance says of itself in one slot. known is false for
@@ -303,8 +227,9 @@ func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed boo
 	if e == nil {
 		return false, false
 	}
-	for i := range e.reports {
-		r := &e.reports[i]
+	reports := e.reports()
+	for i := range reports {
+		r := &reports[i]
 		if r.finding.Slot != f.Slot {
 			continue
 		}
@@ -322,7 +247,8 @@ func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed boo
 	if f.Slot != rollcall.SlotStatus {
 		return false, false
 	}
-	e.reports = append(e.reports, report{finding: f})
+	m := e.extra()
+	m.reports = append(m.reports, report{finding: f})
 	return true, true
 }
 
@@ -335,8 +261,11 @@ func (t *Table) Evidence(key rollcall.Key) (ev Evidence, ok bool) {
 	if e == nil {
 		return ev, false
 	}
-	ev = Evidence{Incarnation: e.incarnation, State: e.state, TTL: e.ttl, Why: e.why}
-	for _, r := range e.reports {
+	ev = Evidence{Incarnation: e.incarnation, State: e.state, TTL: e.shared.ttl}
+	if e.more != nil {
+		ev.Why = e.more.why
+	}
+	for _, r := range e.reports() {
 		if r.finding.Status != 0 {
 			ev.Reports = append(ev.Reports, r.finding)
 		}
@@ -365,5 +294,5 @@ func (t *Table) Has(key rollcall.Key, slot rollcall.Slot) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	e := s.get(hash, key)
-	return e != nil && slices.ContainsFunc(e.reports, func(r report) bool { return r.finding.Slot == slot })
+	return e != nil && slices.ContainsFunc(e.reports(), func(r report) bool { return r.finding.Slot == slot })
 }

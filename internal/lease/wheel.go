@@ -19,10 +19,10 @@ func (t *Table) schedule(e *entry) {
 	defer t.mu.Unlock()
 	tick := max(int64((at+Tick-1)/Tick), t.tick+1)
 	tick = min(tick, t.tick+int64(len(t.wheel))-1)
-	if e.look != 0 && e.look <= tick {
+	if e.look != 0 && int64(e.look) <= tick {
 		return
 	}
-	e.look = tick // an entry found in another slot than this is stale
+	e.look = uint32(tick) // an entry found in another slot than this is stale
 	slot := &t.wheel[tick%int64(len(t.wheel))]
 	*slot = append(*slot, e)
 }
@@ -34,15 +34,15 @@ func (e *entry) next() (at time.Duration, ok bool) {
 			at, ok = d, true
 		}
 	}
-	if e.ttl > 0 {
+	if e.shared.ttl > 0 {
 		switch e.state {
 		case Alive:
 			consider(time.Duration(e.deadline.Load()))
 		case Lapsed:
-			consider(e.lapsed + e.removeAfter)
+			consider(e.lapsed + e.shared.removeAfter)
 		}
 	}
-	for _, r := range e.reports {
+	for _, r := range e.reports() {
 		if r.ttl > 0 && r.failing == 0 {
 			consider(r.deadline)
 		}
@@ -68,21 +68,27 @@ func (t *Table) Tick() (changed []rollcall.Key) {
 	}
 	t.last = clock
 	now := t.time()
-	var due []*entry
+	type looked struct {
+		*entry
+		key rollcall.Key
+	}
+	var due []looked
 	for tick := int64(now / Tick); t.tick < tick; {
 		t.tick++
 		slot := &t.wheel[t.tick%int64(len(t.wheel))]
 		for _, e := range *slot {
-			if e.look == t.tick {
+			if int64(e.look) == t.tick {
 				e.look = 0
-				due = append(due, e)
+				if e.shared != nil {
+					due = append(due, looked{e, e.key()})
+				}
 			}
 		}
 		*slot = nil
 	}
 	t.mu.Unlock()
 	for _, e := range due {
-		if t.look(e, now) {
+		if t.look(e.key, e.entry, now) {
 			changed = append(changed, e.key)
 		}
 	}
@@ -90,24 +96,25 @@ func (t *Table) Tick() (changed []rollcall.Key) {
 }
 
 // look moves e's state on to now and puts it back into the wheel.
-func (t *Table) look(e *entry, now time.Duration) (changed bool) {
-	s, _ := t.shard(e.key)
+func (t *Table) look(key rollcall.Key, e *entry, now time.Duration) (changed bool) {
+	s, _ := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.dropped {
+	if e.shared == nil {
 		return false
 	}
-	if e.ttl > 0 {
+	if ttl := e.shared.ttl; ttl > 0 {
 		deadline := time.Duration(e.deadline.Load())
 		if e.state == Alive && deadline <= now {
 			e.state, e.lapsed, changed = Lapsed, now, true
-		} else if e.state == Lapsed && e.lapsed+e.removeAfter <= now {
+		} else if e.state == Lapsed && e.lapsed+e.shared.removeAfter <= now {
 			e.state, changed = Expired, true
-			e.why = fmt.Sprintf("no renewal for %v", rollcall.Duration(e.ttl+e.removeAfter))
+			e.extra().why = fmt.Sprintf("no renewal for %v", rollcall.Duration(ttl+e.shared.removeAfter))
 		}
 	}
-	for i := range e.reports {
-		r := &e.reports[i]
+	reports := e.reports()
+	for i := range reports {
+		r := &reports[i]
 		if r.ttl > 0 && r.failing == 0 && r.deadline <= now {
 			r.failing, changed = now, true
 			r.finding.Status = rollcall.Unhealthy
@@ -116,7 +123,7 @@ func (t *Table) look(e *entry, now time.Duration) (changed bool) {
 		if r.remove > 0 && r.failing != 0 && r.failing+r.remove <= now && e.state != Expired {
 			e.state, changed = Expired, true
 			name, _ := r.finding.Slot.Check()
-			e.why = fmt.Sprintf("check %s failed for %v", name, rollcall.Duration(r.remove))
+			e.extra().why = fmt.Sprintf("check %s failed for %v", name, rollcall.Duration(r.remove))
 		}
 	}
 	t.schedule(e)

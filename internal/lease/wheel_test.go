@@ -63,17 +63,17 @@ func TestCollisions(t *testing.T) {
 		s := &shard{entries: map[uint64]*entry{}}
 		var es []*entry
 		for i := range n {
-			es = append(es, &entry{key: key(fmt.Sprint(i))})
+			es = append(es, &entry{id: fmt.Sprint(i), shared: &shared{terms: terms{service: key("").ServiceKey}}})
 			s.add(hash, es[i])
 		}
 		gone := map[int]bool{}
 		for step := range n + 1 {
 			for i, e := range es {
-				if got := s.get(hash, e.key); (got == e) == gone[i] || s.len != n-step {
+				if got := s.get(hash, e.key()); (got == e) == gone[i] || s.len != n-step {
 					t.Fatalf("removed %v of %v: %d is %v, %d are left", gone, order, i, got, s.len)
 				}
 			}
-			if s.get(hash, key("x")) != nil || s.get(hash+1, es[0].key) != nil {
+			if s.get(hash, key("x")) != nil || s.get(hash+1, es[0].key()) != nil {
 				t.Fatal("what was never there is found")
 			}
 			if step < n {

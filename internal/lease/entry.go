@@ -1,0 +1,184 @@
+package lease
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// shard finds entries by the hash of their key, so that a key is kept once;
+// entries whose hashes collide are chained.
+type shard struct {
+	mu      sync.RWMutex // guards entries, and the fields of each except deadline
+	entries map[uint64]*entry
+	len     int
+}
+
+// entry is one lease. There may be a million of them: what many have in common
+// is shared, and what few have stands apart.
+type entry struct {
+	id          string
+	shared      *shared      // nil: dropped
+	more        *more        // nil for most
+	deadline    atomic.Int64 // table time until which it is alive; its next renewal moves it
+	incarnation rollcall.Revision
+	lapsed      time.Duration // when it was found to have lapsed
+	look        uint32        // the tick at which it stands in the wheel, 0: none; guarded by Table.mu
+	state       State
+	removing    bool // a removal is on its way to the log
+}
+
+// terms are what the leases of a service tend to have in common.
+type terms struct {
+	service     rollcall.ServiceKey
+	ttl         time.Duration // 0: mode none
+	removeAfter time.Duration
+}
+
+// shared are terms and how many leases have them.
+type shared struct {
+	terms
+	refs int // guarded by Table.mu
+}
+
+// more is what few leases have.
+type more struct {
+	reports []report
+	why     string
+	chain   *entry
+}
+
+type report struct {
+	finding  rollcall.Finding // Status 0: has not spoken
+	ttl      time.Duration    // 0: need not be repeated
+	deadline time.Duration
+	failing  time.Duration // table time since which it fails, if it does
+	remove   time.Duration // deregister after failing for so long; 0: never
+}
+
+func (e *entry) key() rollcall.Key { return rollcall.Key{ServiceKey: e.shared.service, ID: e.id} }
+
+// extra returns what more there is to a lease, for writing.
+func (e *entry) extra() *more {
+	if e.more == nil {
+		e.more = new(more)
+	}
+	return e.more
+}
+
+func (e *entry) reports() []report {
+	if e.more == nil {
+		return nil
+	}
+	return e.more.reports
+}
+
+// chain returns the next entry with the same hash.
+func (e *entry) chain() *entry {
+	if e.more == nil {
+		return nil
+	}
+	return e.more.chain
+}
+
+// setChain makes next the one behind e.
+func (e *entry) setChain(next *entry) {
+	if next != e.chain() {
+		e.extra().chain = next
+	}
+}
+
+// is reports whether e is the lease of an instance.
+func (e *entry) is(key rollcall.Key) bool {
+	return e.id == key.ID && e.shared.service == key.ServiceKey
+}
+
+func (s *shard) get(hash uint64, key rollcall.Key) *entry {
+	e := s.entries[hash]
+	for e != nil && !e.is(key) {
+		e = e.chain()
+	}
+	return e
+}
+
+func (s *shard) add(hash uint64, e *entry) {
+	e.setChain(s.entries[hash])
+	s.entries[hash] = e
+	s.len++
+}
+
+func (s *shard) remove(hash uint64, e *entry) {
+	s.len--
+	if s.entries[hash] == e {
+		if s.entries[hash] = e.chain(); e.chain() == nil {
+			delete(s.entries, hash)
+		}
+		return
+	}
+	for p := s.entries[hash]; ; p = p.chain() {
+		if p.chain() == e {
+			p.setChain(e.chain())
+			return
+		}
+	}
+}
+
+// agree gives a lease its terms. The caller holds e's shard.
+func (t *Table) agree(e *entry, to terms) {
+	if e.shared != nil && e.shared.terms == to {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.release(e.shared)
+	s := t.terms[to]
+	if s == nil {
+		s = &shared{terms: to}
+		t.terms[to] = s
+	}
+	s.refs++
+	e.shared = s
+}
+
+// leave ends a lease. The caller holds e's shard.
+func (t *Table) leave(e *entry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.release(e.shared)
+	e.shared = nil
+}
+
+func (t *Table) release(s *shared) {
+	if s == nil {
+		return
+	}
+	if s.refs--; s.refs == 0 {
+		delete(t.terms, s.terms)
+	}
+}
+
+// renewReports returns the reports that a registration with these checks begins
+// with.
+func (e *entry) renewReports(checks []rollcall.Check, fresh bool, now time.Duration) []report {
+	var rs []report
+	for _, r := range e.reports() {
+		if r.finding.Slot == rollcall.SlotStatus && !fresh {
+			rs = append(rs, r)
+		}
+	}
+	for _, c := range checks {
+		n := report{
+			finding: rollcall.Finding{Slot: rollcall.CheckSlot(c.Name)},
+			ttl:     time.Duration(c.TTL), deadline: now + time.Duration(c.TTL), remove: time.Duration(c.DeregisterAfter),
+		}
+		for _, r := range e.reports() {
+			if r.finding.Slot == n.finding.Slot && r.ttl == n.ttl && r.remove == n.remove {
+				n.finding, n.deadline, n.failing = r.finding, r.deadline, r.failing
+			}
+		}
+		rs = append(rs, n)
+	}
+	return rs
+}
