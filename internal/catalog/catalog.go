@@ -197,13 +197,11 @@ func (c *Catalog) touch(key rollcall.ServiceKey, ch *rollcall.Change) *View {
 
 func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
 	v := c.touch(b.Key.ServiceKey, ch)
-	// What stays gets memory of its own: a change that was read back from the log
-	// shares that of its whole page. The id is shared by all that know the
-	// instance, for as long as it is registered.
 	n := &Item{
-		service: v.key, record: rollcall.Record(strings.Clone(string(b.Record))), revision: ch.Revision, incarnation: b.Incarnation,
+		service: v.key, revision: ch.Revision, incarnation: b.Incarnation,
 		registered: b.RegisteredAt.UnixNano(), status: rollcall.Healthy, since: ch.At.UnixNano(),
 	}
+	n.write(b.Key.ID, b.Record)
 	if n.incarnation == 0 {
 		n.incarnation = ch.Revision
 	}
@@ -212,21 +210,16 @@ func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
 	}
 	old := v.Get(b.Key.ID)
 	var o *rollcall.Override
-	if old != nil {
-		n.id = old.id
-	} else {
-		n.id = strings.Clone(b.Key.ID)
-	}
 	switch {
 	case old != nil:
 		o = old.Override()
 		n.status, n.since = old.status, old.since
-	case v.orphans[n.id].override != nil:
-		if o = v.orphans[n.id].override; o.Expires != nil && !o.Expires.After(ch.At) {
+	case v.orphans[b.Key.ID].override != nil:
+		if o = v.orphans[b.Key.ID].override; o.Expires != nil && !o.Expires.After(ch.At) {
 			o = nil
 		}
 		v.orphans = maps.Clone(v.orphans)
-		delete(v.orphans, n.id)
+		delete(v.orphans, b.Key.ID)
 	}
 	if name := record.ServiceName(b.Record); old == nil && v.items.Len() == 0 && name != "" {
 		v.name = strings.Clone(name)
@@ -246,7 +239,7 @@ func (c *Catalog) place(ch *rollcall.Change, v *View, old, n *Item) {
 	}
 	v.counts[n.status]++
 	v.items.Set(n)
-	c.event(ch, *v.key, n.id, old, n)
+	c.event(ch, *v.key, n.ID(), old, n)
 }
 
 func (c *Catalog) remove(ch *rollcall.Change, b rollcall.InstanceRemove) {
@@ -254,13 +247,13 @@ func (c *Catalog) remove(ch *rollcall.Change, b rollcall.InstanceRemove) {
 		return
 	}
 	v := c.touch(b.Key.ServiceKey, ch)
-	old, _ := v.items.Delete(&Item{id: b.Key.ID})
+	old, _ := v.items.Delete(probe(b.Key.ID))
 	v.counts[old.status]--
 	c.next.instances--
 	if o := old.Override(); o != nil {
-		v.adopt(old.id, orphan{o, ch.At})
+		v.adopt(strings.Clone(old.ID()), orphan{o, ch.At})
 	}
-	c.event(ch, b.Key.ServiceKey, old.id, old, nil)
+	c.event(ch, b.Key.ServiceKey, old.ID(), old, nil)
 }
 
 func (v *View) adopt(id string, o orphan) {
@@ -402,18 +395,18 @@ func difference(old, now *Snapshot) (events []Event) {
 		for i := range v.All() {
 			var before *Item
 			if was != nil {
-				before = was.Get(i.id)
+				before = was.Get(i.ID())
 			}
 			if before == nil || !before.equal(i) {
-				events = append(events, Event{Revision: now.revision, Service: *v.key, ID: i.id, Before: before, After: i, Reset: true})
+				events = append(events, Event{Revision: now.revision, Service: *v.key, ID: i.ID(), Before: before, After: i, Reset: true})
 			}
 		}
 	}
 	for v := range old.Views(rollcall.ServiceKey{}) {
 		is := now.View(*v.key)
 		for i := range v.All() {
-			if is == nil || is.Get(i.id) == nil {
-				events = append(events, Event{Revision: now.revision, Service: *v.key, ID: i.id, Before: i, Reset: true})
+			if is == nil || is.Get(i.ID()) == nil {
+				events = append(events, Event{Revision: now.revision, Service: *v.key, ID: i.ID(), Before: i, Reset: true})
 			}
 		}
 	}

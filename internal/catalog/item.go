@@ -13,14 +13,20 @@ import (
 // stays in its record, and only exceptions to health are kept beside it.
 type Item struct {
 	service     *rollcall.ServiceKey // shared by the items of a service
-	id          string
-	record      rollcall.Record
-	revision    rollcall.Revision // of the last put
+	text        string               // the id, then the record
+	revision    rollcall.Revision    // of the last put
 	incarnation rollcall.Revision
 	registered  int64 // Unix nanoseconds
 	since       int64 // of the verdict
 	evidence    *evidence
+	idLen       uint32
 	status      rollcall.Status
+}
+
+// write gives an item that is being made its id and record, in memory of its
+// own: what comes from the log shares that of its whole page.
+func (i *Item) write(id string, r rollcall.Record) {
+	i.text, i.idLen = id+string(r), uint32(len(id))
 }
 
 // evidence is what is known of an instance beyond "healthy, no checks".
@@ -30,14 +36,17 @@ type evidence struct {
 	reason   string // of the verdict
 }
 
+// probe returns an item to look one up with.
+func probe(id string) *Item { return &Item{text: id, idLen: uint32(len(id))} }
+
 // Key returns the instance's key.
-func (i *Item) Key() rollcall.Key { return rollcall.Key{ServiceKey: *i.service, ID: i.id} }
+func (i *Item) Key() rollcall.Key { return rollcall.Key{ServiceKey: *i.service, ID: i.ID()} }
 
 // ID returns the instance's id.
-func (i *Item) ID() string { return i.id }
+func (i *Item) ID() string { return i.text[:i.idLen] }
 
 // Record returns the registration in packed form.
-func (i *Item) Record() rollcall.Record { return i.record }
+func (i *Item) Record() rollcall.Record { return rollcall.Record(i.text[i.idLen:]) }
 
 // Status returns the verdict on the instance.
 func (i *Item) Status() rollcall.Status { return i.status }
@@ -87,7 +96,7 @@ func (i *Item) Override() *rollcall.Override {
 // strings share the record's memory.
 func (i *Item) Instance() rollcall.Instance {
 	// A record comes from record.Pack, or from a log whose checksums held.
-	inst, _ := record.Unpack(i.Key(), i.record)
+	inst, _ := record.Unpack(i.Key(), i.Record())
 	inst.Health = i.Health()
 	inst.Revision = i.revision
 	inst.Incarnation = i.incarnation
@@ -173,7 +182,7 @@ func (i *Item) withFinding(f rollcall.Finding, restored bool) *Item {
 // start. An update keeps the rest as well, a registration is a sign of life and
 // a fresh start.
 func inherit(old, n *Item, at time.Time) []rollcall.Finding {
-	checks := record.Checks(n.record)
+	checks := record.Checks(n.Record())
 	if len(checks) == 0 && (old == nil || old.evidence == nil) {
 		return nil
 	}
@@ -181,8 +190,8 @@ func inherit(old, n *Item, at time.Time) []rollcall.Finding {
 	kept := map[rollcall.Slot]bool{}
 	if old != nil && old.evidence != nil {
 		update := old.incarnation == n.incarnation
-		moved := address(old.record) != address(n.record)
-		was, is := record.Checks(old.record), checks
+		moved := address(old.Record()) != address(n.Record())
+		was, is := record.Checks(old.Record()), checks
 		for _, f := range old.evidence.findings {
 			name, isCheck := f.Slot.Check()
 			if isCheck {
@@ -215,6 +224,6 @@ func address(r rollcall.Record) string {
 
 // equal reports whether readers see no difference between i and o.
 func (i *Item) equal(o *Item) bool {
-	return i == o || i.record == o.record && i.incarnation == o.incarnation && i.status == o.status &&
+	return i == o || i.Record() == o.Record() && i.incarnation == o.incarnation && i.status == o.status &&
 		i.Reason() == o.Reason() && i.since == o.since
 }

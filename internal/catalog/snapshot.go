@@ -113,24 +113,24 @@ func (v *View) state(yield func(rollcall.Change) bool) bool {
 	var findings, since healthGroups
 	for i := range v.All() {
 		registered := time.Unix(0, i.registered).UTC()
-		put := rollcall.InstancePut{Key: i.Key(), Incarnation: i.incarnation, RegisteredAt: registered, Record: i.record}
+		put := rollcall.InstancePut{Key: i.Key(), Incarnation: i.incarnation, RegisteredAt: registered, Record: i.Record()}
 		if !yield(rollcall.Change{At: registered, Revision: i.revision, Body: put}) {
 			return false
 		}
 		if i.evidence != nil {
 			for _, f := range i.evidence.findings {
-				findings.add(f, i.id)
+				findings.add(f, i.ID())
 			}
 		}
 		if i.evidence != nil || i.since != i.registered {
-			since.add(rollcall.Finding{Slot: slotSince, Status: i.status, Since: i.Since()}, i.id)
+			since.add(rollcall.Finding{Slot: slotSince, Status: i.status, Since: i.Since()}, i.ID())
 		}
 	}
 	if !findings.state(v, yield) {
 		return false
 	}
 	for i := range v.All() {
-		if o := i.Override(); o != nil && !yield(v.override(i.id, o, o.Since)) {
+		if o := i.Override(); o != nil && !yield(v.override(i.ID(), o, o.Since)) {
 			return false
 		}
 	}

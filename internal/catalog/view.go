@@ -40,7 +40,7 @@ type orphan struct {
 }
 
 func newItems() *btree.BTreeG[*Item] {
-	less := func(a, b *Item) bool { return a.id < b.id }
+	less := func(a, b *Item) bool { return a.ID() < b.ID() }
 	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
 }
 
@@ -76,9 +76,9 @@ func (v *View) Get(id string) *Item {
 	if p == nil {
 		p = new(Item)
 	}
-	p.id = id
+	p.write(id, "")
 	i, _ := v.items.Get(p)
-	p.id = ""
+	p.text, p.idLen = "", 0
 	v.shared.probes.Put(p)
 	return i
 }
@@ -111,7 +111,7 @@ func (v *View) All() iter.Seq[*Item] {
 // From yields the instances by id, beginning behind an id.
 func (v *View) From(after string) iter.Seq[*Item] {
 	return func(yield func(*Item) bool) {
-		v.items.Ascend(&Item{id: after}, func(i *Item) bool { return i.id == after || yield(i) })
+		v.items.Ascend(probe(after), func(i *Item) bool { return i.ID() == after || yield(i) })
 	}
 }
 

@@ -125,13 +125,16 @@ func (s *shard) remove(hash uint64, e *entry) {
 	}
 }
 
-// agree gives a lease its terms. The caller holds e's shard.
-func (t *Table) agree(e *entry, to terms) {
+// agree gives a lease its id, equal to the one it has, and its terms. The id
+// may share memory with what was registered, so the newest is taken. The caller
+// holds e's shard.
+func (t *Table) agree(e *entry, id string, to terms) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.id = id
 	if e.shared != nil && e.shared.terms == to {
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.release(e.shared)
 	s := t.terms[to]
 	if s == nil {

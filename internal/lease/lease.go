@@ -138,14 +138,15 @@ func (t *Table) Set(key rollcall.Key, g Grant) {
 	if g.Lease.Mode == rollcall.LeaseNone {
 		ttl = 0
 	}
-	was := ttl
-	if e == nil {
-		e = &entry{id: key.ID}
-		t.agree(e, terms{key.ServiceKey, ttl, time.Duration(g.Lease.RemoveAfter)})
-		s.add(hash, e)
-	} else {
+	was, known := ttl, e != nil
+	if known {
 		was = e.shared.ttl
-		t.agree(e, terms{key.ServiceKey, ttl, time.Duration(g.Lease.RemoveAfter)})
+	} else {
+		e = new(entry)
+	}
+	t.agree(e, key.ID, terms{key.ServiceKey, ttl, time.Duration(g.Lease.RemoveAfter)})
+	if !known {
+		s.add(hash, e)
 	}
 	switch {
 	case fresh:
