@@ -8,16 +8,14 @@ require (
 	github.com/hashicorp/raft v1.4.0
 	github.com/hashicorp/raft-wal v0.4.0
 	github.com/prometheus/client_golang v1.25.0
+	github.com/rollcall-registry/rollcall v0.0.0-00010101000000-000000000000
 	github.com/tidwall/wal v1.2.1
 	go.etcd.io/bbolt v1.5.0
 	go.etcd.io/etcd/server/v3 v3.7.3
 	go.etcd.io/raft/v3 v3.7.0
 )
 
-require (
-	go.opentelemetry.io/otel/sdk/metric v1.45.0 // indirect
-	go.yaml.in/yaml/v3 v3.0.6 // indirect
-)
+require go.opentelemetry.io/otel/sdk/metric v1.45.0 // indirect
 
 require (
 	github.com/DataDog/zstd v1.5.7 // indirect

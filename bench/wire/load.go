@@ -81,7 +81,8 @@ func (l Load) drive(loops []*loop) (*load.Result, error) {
 	errs := make([]error, len(loops))
 	for i, lp := range loops {
 		threads.Go(func() {
-			runtime.LockOSThread() // and never unlock it: its timer slack was changed
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
 			errs[i] = lp.run(start, begin, end)
 		})
 	}
