@@ -86,6 +86,7 @@ could reach it, unless --insecure says that this is meant.`,
 func (e *env) serve(ctx context.Context, c server.Config) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
+	paceCollector()
 	s, err := server.New(c)
 	if err != nil {
 		return err

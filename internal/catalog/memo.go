@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"container/list"
 	"slices"
 	"sync"
@@ -55,7 +56,7 @@ func (v *View) Memo(key string, build func() []byte) []byte {
 			}
 		}
 	}
-	data := build()
+	data := bytes.Clone(build()) // without the room that it was given to grow
 	v.shared.budget.add(&memo{view: v, key: key, data: data})
 	return data
 }
