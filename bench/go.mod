@@ -15,7 +15,10 @@ require (
 	go.etcd.io/raft/v3 v3.7.0
 )
 
-require go.opentelemetry.io/otel/sdk/metric v1.45.0 // indirect
+require (
+	github.com/tidwall/btree v1.8.2 // indirect
+	go.opentelemetry.io/otel/sdk/metric v1.45.0 // indirect
+)
 
 require (
 	github.com/DataDog/zstd v1.5.7 // indirect
