@@ -45,6 +45,8 @@ var mayImport = map[string][]string{
 		"internal/record", "internal/resolve", "internal/watch",
 	},
 
+	"internal/registry/modeltest": {".", "internal/..."}, // tests alone
+
 	"internal/httpapi":      {".", "internal/auth", "internal/catalog", "internal/httpapi/form", "internal/resolve", "internal/watch"},
 	"internal/httpapi/form": {"."},
 
