@@ -9,7 +9,7 @@ BIN     := bin/rollcall
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help run build test lint e2e compat bench fuzz clean
+.PHONY: help run build test lint e2e compat bench microbench fuzz clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,7 +36,10 @@ e2e: build ## drive real processes: crashes, full disks, the README's tour
 compat: build ## drive the registry with clients that others wrote
 	$(GO) test -tags e2e -count 1 -timeout 15m ./test/compat
 
-bench: ## run the benchmarks beside the code
+bench: build ## measure against targets, limits and peers; see bench/README.md
+	cd bench && $(GO) run . $(BENCHFLAGS)
+
+microbench: ## run the benchmarks beside the code
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## fuzz every decoder for a minute each

@@ -48,6 +48,7 @@ type Bench struct {
 	next    int    // the next instance that nobody has registered
 	mu      sync.Mutex
 	started []*child.Process // guarded by mu
+	ending  []func()         // what else to do at the end of a figure
 }
 
 // New returns a bench with a folder of its own below o.Data. It must be closed.
@@ -75,9 +76,20 @@ func (b *Bench) stop() {
 	b.started = nil
 }
 
+// later has something done at the end of the figure.
+func (b *Bench) later(f func()) { b.ending = append(b.ending, f) }
+
+func (b *Bench) end() {
+	for _, f := range b.ending {
+		f()
+	}
+	b.ending = nil
+	b.stop()
+}
+
 // Measure runs a figure, and ends its servers.
 func (b *Bench) Measure(f Figure) error {
-	defer b.stop()
+	defer b.end()
 	b.next = 0
 	if b.Rollcall.Addr != "" { // which may remember earlier runs
 		b.next = int(time.Now().Unix()%900) * 1_000_000
@@ -128,8 +140,9 @@ func (b *Bench) round(row string, p Params, s Side, n int) error {
 	if n := sample.Failed + sample.Unanswered; n > 0 {
 		note = fmt.Sprintf(", %d FAILED: %s", n, sample.Error)
 	}
-	b.progress("%s: %s: round %d: %.0f/s, p50 %.2f ms, p99 %.2f ms, server %.2f cores, generator %.2f%s", row, s.Name, n,
-		sample.PerSecond, sample.P50Ms, sample.P99Ms, sample.ServerCPU/sample.Seconds, sample.GeneratorCPU/sample.Seconds, note)
+	b.progress("%s: %s: round %d: %.0f/s, p50 %.2f ms, p99 %.2f ms, server %.2f cores, generator %.2f, others %.2f%s", row, s.Name, n,
+		sample.PerSecond, sample.P50Ms, sample.P99Ms, sample.ServerCPU/sample.Seconds, sample.GeneratorCPU/sample.Seconds,
+		sample.OtherCPU/sample.Seconds, note)
 	return b.Results.Add(report.Round{Row: row, Side: s.Name, Round: n, Start: start.UTC(), Params: p, Sample: sample})
 }
 
@@ -228,7 +241,7 @@ func (s Server) Side(name string, per int, l wire.Load) Side {
 // watch adds to a sample what the server and this process used in the window.
 func (s Server) watch(w load.Window, run func(load.Window) (report.Sample, error)) (report.Sample, error) {
 	var before, after proc.Usage
-	var own time.Duration
+	var own, all time.Duration
 	var failed error
 	read := func(u *proc.Usage) {
 		if s.PID != 0 {
@@ -237,14 +250,15 @@ func (s Server) watch(w load.Window, run func(load.Window) (report.Sample, error
 			failed = errors.Join(failed, err)
 		}
 	}
-	w.Begin = func() { own = proc.Self(); read(&before) }
-	w.End = func() { own = proc.Self() - own; read(&after) }
+	w.Begin = func() { own, all = proc.Self(), proc.Busy(); read(&before) }
+	w.End = func() { own, all = proc.Self()-own, proc.Busy()-all; read(&after) }
 	sample, err := run(w)
 	if err = errors.Join(err, failed); err != nil {
 		return sample, err
 	}
 	sample.ServerCPU = (after.CPU - before.CPU).Seconds()
 	sample.GeneratorCPU = own.Seconds()
+	sample.OtherCPU = max(all.Seconds()-sample.ServerCPU-sample.GeneratorCPU, 0)
 	sample.RSSBytes, sample.WrittenBytes = after.RSS, after.Written-before.Written
 	return sample, nil
 }

@@ -101,16 +101,17 @@ func commitWork(config []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var cpu time.Duration
+	var cpu, all time.Duration
 	var before, after proc.Usage
 	w := load.Window{Ramp: c.Ramp, Length: c.Length}
-	w.Begin = func() { cpu = proc.Self(); before, _ = proc.Read(os.Getpid()) }
-	w.End = func() { cpu = proc.Self() - cpu; after, _ = proc.Read(os.Getpid()) }
+	w.Begin = func() { cpu, all = proc.Self(), proc.Busy(); before, _ = proc.Read(os.Getpid()) }
+	w.End = func() { cpu, all = proc.Self()-cpu, proc.Busy()-all; after, _ = proc.Read(os.Getpid()) }
 	r := load.Workers(c.Writers, w, a.write)
 	if r.Err != nil {
 		return nil, r.Err
 	}
 	s := report.Of(r, 1)
+	s.OtherCPU = max(all-cpu, 0).Seconds()
 	s.ServerCPU, s.RSSBytes, s.WrittenBytes = cpu.Seconds(), after.RSS, after.Written-before.Written
 	if a.syncs != nil {
 		n, took := a.syncs()

@@ -49,5 +49,5 @@ func Find(names []string) (found []Figure) {
 
 // Roles returns what this program can be as a child of itself.
 func Roles() map[string]child.Role {
-	return map[string]child.Role{"bare": serveBare, "commit": commitWork, "lookup": lookupWork}
+	return map[string]child.Role{"bare": serveBare, "commit": commitWork, "lookup": lookupWork, "etcd": serveEtcd}
 }

@@ -17,14 +17,17 @@ var register = Figure{
 			report.Rate(30_000),
 			report.Share("consul", 12),
 			report.PerCPU("etcd", 2),
+			report.Compare("etcd-leased"),
 			report.Compare("bare"),
 			report.Compare("plain-log"),
 		}},
-		{Name: "register-at-80%", Unit: "instances", Goals: []report.Goal{report.P99(10)}},
-		{Name: "register-at-30000", Unit: "instances", Goals: []report.Goal{report.P99(10)}},
+		{Name: "register-at-80%", Unit: "instances", Goals: openLoopGoals},
+		{Name: "register-at-30000", Unit: "instances", Goals: openLoopGoals},
 	},
 	Run: runRegister,
 }
+
+var openLoopGoals = []report.Goal{report.P99(10), report.CompareP99("bare")}
 
 const (
 	registerServices = 10_000
@@ -39,9 +42,6 @@ func runRegister(b *Bench) error {
 	}
 	ids := b.IDs(registerServices)
 	d := driver.Rollcall(s.Addr)
-	at := func(rate float64) Side {
-		return s.Side("rollcall", 1, wire.Load{Conns: openLoopConns, Rate: rate, Source: one(d.Register, ids)})
-	}
 	service, id := ids()
 	ceiling, err := b.Bare(s, d.Register.Append(nil, service, id), false)
 	if err != nil {
@@ -54,34 +54,28 @@ func runRegister(b *Bench) error {
 		ceiling.Side("bare", 1, closed),
 		b.commitSide("plain-log", commit{Log: "plain", Writers: registerConns}),
 	}
-	peers, err := b.registerPeers(ids)
+	peers, err := b.etcdRegister(registerConns, registerServices)
 	if err != nil {
 		return err
 	}
-	if err := b.Interleave("register", p, append(sides, peers...)...); err != nil {
+	sides = append(append(sides, peers...), b.consulRegister(registerConns, ids)...)
+	if err := b.Interleave("register", p, sides...); err != nil {
 		return err
 	}
+	at := func(row string, rate float64) error {
+		l := wire.Load{Conns: openLoopConns, Rate: rate, Source: one(d.Register, ids)}
+		p := Params{"services": registerServices, "connections": openLoopConns, "arrivals": "poisson", "rate": rate}
+		return b.Interleave(row, p, s.Side("rollcall", 1, l), ceiling.Side("bare", 1, l))
+	}
 	peak := b.Rate("register", "rollcall")
-	p = Params{"services": registerServices, "connections": openLoopConns, "arrivals": "poisson", "peak": peak, "rate": 0.8 * peak}
-	if err := b.Interleave("register-at-80%", p, at(0.8*peak)); err != nil {
+	if err := at("register-at-80%", 0.8*peak); err != nil {
 		return err
 	}
 	if peak < 30_000 {
 		b.progress("register-at-30000: left out, since the peak is %.0f/s", peak)
 		return nil
 	}
-	p = Params{"services": registerServices, "connections": openLoopConns, "arrivals": "poisson", "rate": 30_000}
-	return b.Interleave("register-at-30000", p, at(30_000))
-}
-
-// registerPeers returns the sides of those that are there to compare with.
-func (b *Bench) registerPeers(ids func() (int, int)) (sides []Side, err error) {
-	if b.Consul.Addr != "" {
-		consul := Server{"consul", b.Consul.Addr, b.Consul.PID}
-		d := driver.Consul(b.Consul.Addr, "")
-		sides = append(sides, consul.Side("consul", 1, wire.Load{Conns: registerConns, Source: one(d.Register, ids)}))
-	}
-	return sides, nil
+	return at("register-at-30000", 30_000)
 }
 
 // T1: at least 120,000 instances a second in batches of 100 as JSON.

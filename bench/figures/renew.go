@@ -13,7 +13,7 @@ var renew = Figure{
 	What: "heartbeats of 100,000 instances, in turn: one per request, and 1,000",
 	Rows: []report.Row{
 		{Name: "renew", Unit: "renewals", Goals: []report.Goal{
-			report.Rate(60_000), report.Share("bare", 0.75), report.Share("consul", 30), report.NoWrites(),
+			report.Rate(60_000), report.Share("bare", 0.75), report.Share("consul", 30), report.Compare("etcd"), report.NoWrites(),
 		}},
 		{Name: "renew-batch", Unit: "renewals", Goals: []report.Goal{report.Rate(1_000_000), report.NoWrites()}},
 	},
@@ -34,12 +34,12 @@ var renew = Figure{
 		}
 		single := wire.Load{Conns: conns, Source: one(d.Heartbeat, f.turn())}
 		sides := []Side{s.Side("rollcall", 1, single), ceiling.Side("bare", 1, single)}
-		if b.Consul.Addr != "" {
-			peer, err := b.consulChecks(conns)
+		for _, peer := range []func(int) ([]Side, error){b.consulRenew, b.etcdRenew} {
+			more, err := peer(conns)
 			if err != nil {
 				return err
 			}
-			sides = append(sides, peer)
+			sides = append(sides, more...)
 		}
 		p := Params{"services": f.services, "instances": f.instances, "connections": conns}
 		if err := b.Interleave("renew", p, sides...); err != nil {
@@ -49,19 +49,4 @@ var renew = Figure{
 		p = Params{"services": f.services, "instances": f.instances, "connections": batchConns, "batch": each}
 		return b.Interleave("renew-batch", p, s.Side("rollcall", each, batch))
 	},
-}
-
-// consulChecks registers some instances with a Consul agent, and returns a side that
-// renews their checks. They are few because registering takes it long; it does not mind.
-func (b *Bench) consulChecks(conns int) (Side, error) {
-	consul := Server{"consul", b.Consul.Addr, b.Consul.PID}
-	t := driver.ConsulAgentRegister(consul.Addr)
-	f := fleet{services: 10, instances: 1000}
-	for id := range f.instances {
-		if _, _, err := wire.Once(consul.Addr, t.Append(nil, id%f.services, id)); err != nil {
-			return Side{}, err
-		}
-	}
-	d := driver.Consul(consul.Addr, "")
-	return consul.Side("consul", 1, wire.Load{Conns: conns, Source: one(d.Heartbeat, f.turn())}), nil
 }

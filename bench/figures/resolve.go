@@ -2,6 +2,7 @@ package figures
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/rollcall-registry/rollcall/bench/driver"
@@ -36,13 +37,11 @@ const (
 func resolveRows() (rows []report.Row) {
 	for _, each := range []int{10, 100} {
 		name := resolveRow(each)
-		consul := report.Share("consul-cached", 15)
-		if each == 10 {
-			consul = report.Share("consul-cached", 6)
-		}
+		timesConsul := map[int]float64{10: 6, 100: 15}[each]
 		goals := []report.Goal{report.Share("bare", 0.85), report.Compare("bare-same-headers")}
+		peers := []report.Goal{report.Share("consul-cached", timesConsul), report.Compare("etcd")}
 		rows = append(rows,
-			report.Row{Name: name, Unit: "replies", Goals: append(goals, consul)},
+			report.Row{Name: name, Unit: "replies", Goals: slices.Concat(goals, peers)},
 			report.Row{Name: name + "-quiet", Unit: "replies", Goals: goals},
 			report.Row{Name: name + "-gzip", Unit: "replies", Goals: goals},
 			report.Row{Name: name + "-304", Unit: "replies", Goals: goals},
@@ -63,6 +62,10 @@ func (b *Bench) resolve(each int) error {
 	if err := b.fill(s, f); err != nil {
 		return err
 	}
+	peers, err := b.resolvePeers(each)
+	if err != nil {
+		return err
+	}
 	for _, v := range []struct {
 		suffix  string
 		headers []string
@@ -73,9 +76,10 @@ func (b *Bench) resolve(each int) error {
 		{"-gzip", []string{"Accept-Encoding: gzip"}, changesASecond},
 	} {
 		t := driver.RollcallResolve(s.Addr, v.headers...)
-		if err := b.resolveWay(s, f, resolveRow(each)+v.suffix, t.Append(nil, 0, 0), one(t, f.zipf()), v.changes); err != nil {
+		if err := b.resolveWay(s, f, resolveRow(each)+v.suffix, t.Append(nil, 0, 0), one(t, f.zipf()), v.changes, peers...); err != nil {
 			return err
 		}
+		peers = nil // once is enough
 	}
 	known, _, err := wire.Once(s.Addr, driver.RollcallResolve(s.Addr).Append(nil, 0, 0))
 	if err != nil {
@@ -83,6 +87,16 @@ func (b *Bench) resolve(each int) error {
 	}
 	t := driver.RollcallResolve(s.Addr, "If-None-Match: "+known.Header.Get("ETag"))
 	return b.resolveWay(s, f, resolveRow(each)+"-304", t.Append(nil, 0, 0), revalidate(s.Addr, f), changesASecond)
+}
+
+// resolvePeers fills the peers that are there with services of a size.
+func (b *Bench) resolvePeers(each int) ([]Side, error) {
+	consul, err := b.consulResolve(resolveConns, each)
+	if err != nil {
+		return nil, err
+	}
+	etcd, err := b.etcdResolve(resolveConns, each)
+	return append(consul, etcd...), err
 }
 
 // services returns 10,000 services of so many instances each; fewer if it is to be short.
@@ -96,7 +110,7 @@ func (b *Bench) services(each int) fleet {
 }
 
 // resolveWay measures one way to ask, an example of which is given.
-func (b *Bench) resolveWay(s Server, f fleet, row string, example []byte, source func(int) wire.Source, changes float64) error {
+func (b *Bench) resolveWay(s Server, f fleet, row string, example []byte, source func(int) wire.Source, changes float64, peers ...Side) error {
 	least, err := b.Bare(s, example, false)
 	if err != nil {
 		return err
@@ -113,11 +127,7 @@ func (b *Bench) resolveWay(s Server, f fleet, row string, example []byte, source
 		ours = ours.beside(s.changes(f, changes))
 	}
 	sides := []Side{ours, least.Side("bare", 1, l), same.Side("bare-same-headers", 1, l)}
-	if b.Consul.Addr != "" {
-		consul := Server{"consul", b.Consul.Addr, b.Consul.PID}
-		d := driver.Consul(b.Consul.Addr, "cached")
-		sides = append(sides, consul.Side("consul-cached", 1, wire.Load{Conns: resolveConns, Source: one(d.Resolve, f.zipf())}))
-	}
+	sides = append(sides, peers...)
 	_, body, err := wire.Once(s.Addr, example)
 	if err != nil {
 		return err

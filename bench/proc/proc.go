@@ -59,6 +59,16 @@ func Self() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// Busy returns the time that all processes of this machine together have run. What a
+// process can be shown to have used is about its share of that.
+func Busy() (busy time.Duration) {
+	for i := range 3 { // user, nice and system
+		n, _ := strconv.ParseInt(word("/proc/stat", "cpu ", i), 10, 64)
+		busy += time.Duration(n) * tick
+	}
+	return busy
+}
+
 // number finds the number behind a name; 0 if it is not there.
 func number(path, name string) int64 {
 	n, _ := strconv.ParseInt(word(path, name, 0), 10, 64)

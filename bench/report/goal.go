@@ -20,8 +20,9 @@ type Goal struct {
 	Against string                           // the other side; "" is none
 	value   func(ours, other Sample) float64 // of one round
 	limit   func(ours, other Sample) float64 // what the other side reached; nil: its rate
-	show    func(value float64) string       //
-	met     func(value float64) bool         // nil if there is no target
+	unit    string                           // of that, as it is shown
+	show    func(value float64) string
+	met     func(value float64) bool // nil if there is no target
 }
 
 // ours returns the name of the side that has the goals.
@@ -104,6 +105,14 @@ func P99Times(against string, most float64) Goal {
 	g.Target = fmt.Sprintf("p99 ≤ %g × its", most)
 	g.value = func(ours, other Sample) float64 { return ours.P99Ms / other.P99Ms }
 	g.limit = func(_, other Sample) float64 { return other.P99Ms }
+	g.unit = " ms p99"
+	return g
+}
+
+// CompareP99 only reports how many times another side's 99th percentile ours is.
+func CompareP99(against string) Goal {
+	g := P99Times(against, 0)
+	g.Target, g.met = "", nil
 	return g
 }
 

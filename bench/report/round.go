@@ -32,6 +32,7 @@ type Sample struct {
 	MaxMs         float64            `json:"max_ms"`
 	ServerCPU     float64            `json:"server_cpu_seconds"` // 0: not known
 	GeneratorCPU  float64            `json:"generator_cpu_seconds"`
+	OtherCPU      float64            `json:"other_cpu_seconds"` // of neither: should be next to nothing
 	RSSBytes      int64              `json:"server_rss_bytes"`
 	WrittenBytes  int64              `json:"server_disk_write_bytes"`
 	More          map[string]float64 `json:"more,omitempty"` // what only this figure has

@@ -30,6 +30,9 @@ func (r *Results) Table(w io.Writer, rows []Row) error {
 			fmt.Fprintln(t, first+line)
 			first = "\t\t\t\t\t"
 		}
+		if v := Median(ours, func(r Round) float64 { return r.OtherCPU / r.Seconds }); v > 0.1 {
+			fmt.Fprintf(t, "\tother processes took %.0f %% of a core meanwhile\n", 100*v)
+		}
 		if failed := sum(ours, func(s Sample) int64 { return s.Failed + s.Unanswered }); failed > 0 {
 			fmt.Fprintf(t, "\t%d requests failed: %s\n", failed, problem(ours))
 		}
@@ -88,7 +91,7 @@ func (r *Results) goal(row Row, g Goal, ours []Round) (line string, ok bool) {
 		}
 	}
 	if g.Against != "" {
-		against = g.Against + " " + count(median(limits))
+		against = g.Against + " " + count(median(limits)) + g.unit
 	}
 	return fmt.Sprintf("%s\t%s\t%s\t%s", target, against, g.show(v), met), true
 }

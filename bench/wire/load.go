@@ -26,7 +26,10 @@ type Load struct {
 	Line int
 	// Good is how late an answer may come and still count as good; 0 is 1 s.
 	Good   time.Duration
-	Window load.Window
+	// Patience is how long to wait at the end of an open loop for the answers that are
+	// missing; 0 is 2 s.
+	Patience time.Duration
+	Window   load.Window
 	// Source makes the requests of a thread.
 	Source func(thread int) Source
 }
@@ -39,9 +42,6 @@ type Source struct {
 	Seen func(tag int, r *Reply)
 }
 
-// patience is how long an open loop waits for the answers that are missing at its end.
-const patience = 2 * time.Second
-
 // Run connects, loads the server for the time of the window, and returns what became of
 // it. The result's Err says what the first of the failures was.
 func (l Load) Run() (*load.Result, error) {
@@ -52,6 +52,9 @@ func (l Load) Run() (*load.Result, error) {
 	l.Threads = max(l.Threads, 1)
 	if l.Good == 0 {
 		l.Good = time.Second
+	}
+	if l.Patience == 0 {
+		l.Patience = 2 * time.Second
 	}
 	peer := &unix.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())}
 	loops := make([]*loop, l.Threads)

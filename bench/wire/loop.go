@@ -101,7 +101,7 @@ func (lp *loop) run(start, begin, end time.Time) error {
 	last := lp.end
 	if lp.load.Rate > 0 {
 		lp.gap = float64(time.Second) * float64(lp.load.Threads) / lp.load.Rate
-		last += patience
+		last += lp.load.Patience
 	}
 	for {
 		now := time.Since(lp.start)

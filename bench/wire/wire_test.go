@@ -182,7 +182,7 @@ func TestOpenLoop(t *testing.T) {
 		t.Errorf("%d requests in 0.1 s at 2000/s", got)
 	}
 	slow := serve(t, func(w http.ResponseWriter, r *http.Request) { time.Sleep(10 * time.Millisecond) })
-	r = run(t, Load{Addr: slow, Conns: 1, Rate: 400, Good: 50 * time.Millisecond}, get, nil)
+	r = run(t, Load{Addr: slow, Conns: 1, Rate: 400, Good: 50 * time.Millisecond, Patience: 300 * time.Millisecond}, get, nil)
 	if r.Latency.Max() < 100*time.Millisecond || r.Good >= r.Done || r.Refused != 0 {
 		t.Errorf("queueing does not show: at most %v, %d of %d good", r.Latency.Max(), r.Good, r.Done)
 	}
@@ -199,8 +199,8 @@ func TestUnanswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	r := run(t, Load{Addr: ln.Addr().String(), Rate: 100, Even: true}, get, nil)
-	if r.Unanswered < 9 || r.Done != 0 || r.Latency.Quantile(0.5) < patience {
+	r := run(t, Load{Addr: ln.Addr().String(), Rate: 100, Even: true, Patience: 200 * time.Millisecond}, get, nil)
+	if r.Unanswered < 9 || r.Done != 0 || r.Latency.Quantile(0.5) < 200*time.Millisecond {
 		t.Errorf("%d unanswered, %d done, median %v", r.Unanswered, r.Done, r.Latency.Quantile(0.5))
 	}
 }

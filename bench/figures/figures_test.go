@@ -1,0 +1,134 @@
+package figures
+
+import (
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollcall-registry/rollcall/bench/child"
+	"github.com/rollcall-registry/rollcall/bench/driver"
+	"github.com/rollcall-registry/rollcall/bench/load"
+	"github.com/rollcall-registry/rollcall/bench/report"
+	"github.com/rollcall-registry/rollcall/bench/wire"
+	"github.com/rollcall-registry/rollcall/internal/rollcalltest"
+)
+
+// TestMain lets this test be its own child.
+func TestMain(m *testing.M) {
+	child.Main(Roles())
+	os.Exit(m.Run())
+}
+
+func TestNames(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range All() {
+		for _, r := range f.Rows {
+			if seen[r.Name] || !strings.HasPrefix(r.Name, f.Name) || r.Unit == "" || len(r.Goals) == 0 {
+				t.Errorf("row %q of figure %q", r.Name, f.Name)
+			}
+			seen[r.Name] = true
+		}
+		if found := Find([]string{f.Name}); len(found) == 0 || f.What == "" {
+			t.Errorf("figure %q is not found, or says nothing", f.Name)
+		}
+	}
+}
+
+// TestDriver: a server takes every request that the driver makes.
+func TestDriver(t *testing.T) {
+	addr := rollcalltest.Start(t).Addr
+	d := driver.Rollcall(addr)
+	f := fleet{services: 3, instances: 7}
+	next := f.turn()
+	for name, request := range map[string][]byte{
+		"register":       d.Register.Append(nil, 1, 1),
+		"register batch": driver.RollcallRegisterBatch(addr, 7).Append(nil, next),
+	} {
+		if _, body, err := wire.Once(addr, request); err != nil || strings.Contains(string(body), `"error"`) {
+			t.Errorf("%s: %s, %v", name, body, err)
+		}
+	}
+	for name, request := range map[string][]byte{
+		"heartbeat":       d.Heartbeat.Append(nil, 1, 1),
+		"heartbeat batch": driver.RollcallHeartbeatBatch(addr, 7).Append(nil, next),
+		"resolve":         d.Resolve.Append(nil, 1, 0),
+		"change":          driver.RollcallChange(addr, 50).Append(nil, 1, 1),
+	} {
+		if _, body, err := wire.Once(addr, request); err != nil || strings.Contains(string(body), `"unknown":[{`) {
+			t.Errorf("%s: %s, %v", name, body, err)
+		}
+	}
+}
+
+func testBench(t *testing.T) *Bench {
+	b, err := New(Options{Rounds: 2, Length: 100 * time.Millisecond, Data: t.TempDir(), Progress: io.Discard}, new(report.Results))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// TestInterleave: sides take turns, and each round is kept.
+func TestInterleave(t *testing.T) {
+	b := testBench(t)
+	var order string
+	side := func(name string) Side {
+		return Side{name, func(w load.Window) (report.Sample, error) {
+			if w.Length == b.Length {
+				order += name
+			}
+			return report.Sample{Seconds: 1}, nil
+		}}
+	}
+	if err := b.Interleave("row", nil, side("A"), side("B")); err != nil {
+		t.Fatal(err)
+	}
+	if order != "ABBA" || len(b.Results.Of("row", "B")) != 2 {
+		t.Errorf("order %s, kept %v", order, b.Results.Rounds)
+	}
+}
+
+// TestBare: a bare server answers as much as another one, from a process that can be
+// watched.
+func TestBare(t *testing.T) {
+	b := testBench(t)
+	addr := rollcalltest.Start(t).Addr
+	d := driver.Rollcall(addr)
+	like := Server{"rollcall", addr, 0}
+	request := d.Register.Append(nil, 1, 1)
+	s, err := b.Bare(like, request, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, want, err := wire.Once(addr, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply, body, err := wire.Once(s.Addr, request)
+	if err != nil || len(body) != len(want) || reply.Header.Get("ETag") == "" {
+		t.Errorf("%d bytes, want %d; %v, %v", len(body), len(want), reply.Header, err)
+	}
+	sample, err := s.Side("bare", 1, wire.Load{Conns: 4, Source: one(d.Register, fleet{3, 7}.turn())}).Run(load.Window{Length: 200 * time.Millisecond})
+	if err != nil || sample.PerSecond == 0 || sample.ServerCPU == 0 || sample.GeneratorCPU == 0 || sample.RSSBytes == 0 || sample.Failed > 0 {
+		t.Errorf("%+v, %v", sample, err)
+	}
+}
+
+// TestChildren: work in a child comes back as a sample.
+func TestChildren(t *testing.T) {
+	b := testBench(t)
+	for _, s := range []Side{
+		b.commitSide("rollcall", commit{Log: "rollcall", Writers: 4, Delay: time.Millisecond}),
+		b.commitSide("plain-log", commit{Log: "plain", Writers: 4}),
+		b.lookupSide("rollcall", 10),
+		b.lookupSide("map", 10),
+	} {
+		sample, err := s.Run(load.Window{Length: 50 * time.Millisecond})
+		if err != nil || sample.PerSecond == 0 {
+			t.Errorf("%s: %+v, %v", s.Name, sample, err)
+		}
+	}
+}
