@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rollcall-registry/rollcall/bench/child"
@@ -104,7 +105,7 @@ func measure(o figures.Options, chosen []figures.Figure, folder string, out io.W
 	}
 	defer b.Close()
 	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-interrupted
 		b.Close()

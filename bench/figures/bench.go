@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -56,7 +55,7 @@ func New(o Options, r *report.Results) (*Bench, error) {
 	if err := os.MkdirAll(o.Data, 0o755); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(o.Data, "data-")
+	dir, err := os.MkdirTemp(o.Data, "rollcall-bench-")
 	return &Bench{Options: o, Results: r, dir: dir}, err
 }
 
@@ -262,6 +261,3 @@ func (s Server) watch(w load.Window, run func(load.Window) (report.Sample, error
 	sample.RSSBytes, sample.WrittenBytes = after.RSS, after.Written-before.Written
 	return sample, nil
 }
-
-// path returns where a figure may put a file or folder.
-func (b *Bench) path(name string) string { return filepath.Join(b.dir, name) }

@@ -22,7 +22,7 @@ var resolve = Figure{
 			if err := b.resolve(each); err != nil {
 				return err
 			}
-			b.stop()
+			b.end() // to make room
 		}
 		return nil
 	},

@@ -25,7 +25,7 @@ type Load struct {
 	// at once. 0 is no limit, less than 0 is none.
 	Line int
 	// Good is how late an answer may come and still count as good; 0 is 1 s.
-	Good   time.Duration
+	Good time.Duration
 	// Patience is how long to wait at the end of an open loop for the answers that are
 	// missing; 0 is 2 s.
 	Patience time.Duration

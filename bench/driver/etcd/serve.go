@@ -12,8 +12,8 @@ import (
 func Serve(dir string, ready func(addr string)) error {
 	c := embed.NewConfig()
 	c.Dir, c.LogLevel = dir, "error"
-	any := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
-	c.ListenClientUrls, c.ListenPeerUrls = []url.URL{any}, []url.URL{any}
+	free := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	c.ListenClientUrls, c.ListenPeerUrls = free, free
 	e, err := embed.StartEtcd(c)
 	if err != nil {
 		return err
