@@ -80,7 +80,7 @@ func (i *Instance) AppendJSON(b []byte) []byte {
 			if n > 0 {
 				b = append(b, ',')
 			}
-			b = i.Checks[n].appendJSON(b)
+			b = i.Checks[n].AppendJSON(b)
 		}
 		b = append(b, ']')
 	}
@@ -107,7 +107,8 @@ func (i *Instance) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-func (c *Check) appendJSON(b []byte) []byte {
+// AppendJSON appends the JSON form of c to b.
+func (c *Check) AppendJSON(b []byte) []byte {
 	b = appendString(append(b, `{"name":`...), c.Name)
 	b = appendString(append(b, `,"type":`...), string(c.Type))
 	b = appendDuration(b, `,"ttl":`, c.TTL)

@@ -97,7 +97,8 @@ func (i *Item) Override() *rollcall.Override {
 func (i *Item) Instance() rollcall.Instance {
 	// A record comes from record.Pack, or from a log whose checksums held.
 	inst, _ := record.Unpack(i.Key(), i.Record())
-	inst.Health = i.Health()
+	health := i.Health()
+	inst.Health = &health
 	inst.Revision = i.revision
 	inst.Incarnation = i.incarnation
 	inst.RegisteredAt = i.Registered()
@@ -105,9 +106,17 @@ func (i *Item) Instance() rollcall.Instance {
 	return inst
 }
 
+// AppendJSON appends the JSON form of the item to b, as if of [Item.Instance];
+// at is where the instance has moved since it was registered, nil if it has not.
+func (i *Item) AppendJSON(b []byte, at *rollcall.Position) []byte {
+	return record.AppendJSON(b, i.Key(), i.Record(), &record.Added{
+		Position: at, Health: i.Health(), Revision: i.revision, Incarnation: i.incarnation, RegisteredAt: i.Registered(),
+	})
+}
+
 // Health returns the verdict and the standing of each check.
-func (i *Item) Health() *rollcall.Health {
-	h := &rollcall.Health{Status: i.status, Reason: i.Reason(), Since: i.Since()}
+func (i *Item) Health() rollcall.Health {
+	h := rollcall.Health{Status: i.status, Reason: i.Reason(), Since: i.Since()}
 	if i.evidence == nil {
 		return h
 	}

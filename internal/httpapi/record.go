@@ -204,8 +204,8 @@ func (s *Server) view(e *records, t watch.Type, r rollcall.Revision, v *catalog.
 // load, which changes too often for what is kept and is shown with the instance
 // alone.
 func (s *Server) appendItem(b []byte, item *catalog.Item) []byte {
-	i := item.Instance()
-	s.reg.Overlay(&i)
-	i.Load = nil
-	return i.AppendJSON(b)
+	if p, moved := s.reg.Position(item.Key()); moved {
+		return item.AppendJSON(b, &p)
+	}
+	return item.AppendJSON(b, nil)
 }

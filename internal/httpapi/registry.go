@@ -46,9 +46,9 @@ type Catalog interface {
 	// Watch opens a subscription to a query (or, without a service, to a
 	// namespace or everything); q.After resumes. The caller closes it.
 	Watch(ctx context.Context, q *rollcall.Query) (*watch.Subscription, *resolve.Plan, error)
-	// Overlay adds to an instance from the catalog the soft state that is
-	// known of it. It does nothing for most.
-	Overlay(i *rollcall.Instance)
+	// Position returns where an instance has moved since it was registered,
+	// which few have.
+	Position(key rollcall.Key) (p rollcall.Position, moved bool)
 }
 
 // Operator sees and decides.

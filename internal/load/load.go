@@ -5,6 +5,7 @@ package load
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
@@ -13,6 +14,10 @@ import (
 // Table keeps soft state by instance. All methods may be called by any
 // goroutine.
 type Table struct {
+	// any says that some instance has moved, ever: as long as none has, nobody
+	// needs to look.
+	any atomic.Bool
+
 	mu          sync.RWMutex // guards what follows
 	generation  uint64       // the newest
 	generations map[rollcall.ServiceKey]uint64
@@ -36,6 +41,9 @@ func New(start time.Time) *Table {
 // Generation returns the generation of a service's soft state, 0 if it has
 // none.
 func (t *Table) Generation(service rollcall.ServiceKey) uint64 {
+	if !t.any.Load() {
+		return 0
+	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.generations[service]
@@ -45,6 +53,7 @@ func (t *Table) Generation(service rollcall.ServiceKey) uint64 {
 func (t *Table) Move(key rollcall.Key, p rollcall.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.any.Store(true)
 	t.positions[key] = p
 	t.moved[key] = struct{}{}
 	t.generation++
@@ -60,10 +69,13 @@ func (t *Table) Report(key rollcall.Key, l rollcall.Load) {
 }
 
 // Position returns where an instance said it is since it was registered.
-func (t *Table) Position(key rollcall.Key) (rollcall.Position, bool) {
+func (t *Table) Position(key rollcall.Key) (p rollcall.Position, ok bool) {
+	if !t.any.Load() {
+		return p, false
+	}
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	p, ok := t.positions[key]
+	p, ok = t.positions[key]
 	return p, ok
 }
 

@@ -53,6 +53,15 @@ func BenchmarkPack(b *testing.B) {
 				Pack(&bb.i)
 			}
 		})
+		b.Run(bb.name+"/json", func(b *testing.B) {
+			r, key := Pack(&bb.i), bb.i.Key()
+			added := Added{Health: rollcall.Health{Status: rollcall.Healthy, Since: time.Unix(1_700_000_000, 5).UTC()}, RegisteredAt: time.Unix(1_700_000_000, 5).UTC()}
+			buf := make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				AppendJSON(buf, key, r, &added)
+			}
+		})
 		b.Run(bb.name+"/unpack", func(b *testing.B) {
 			r, key := Pack(&bb.i), bb.i.Key()
 			b.ReportAllocs()

@@ -2,7 +2,9 @@ package record
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -66,6 +68,11 @@ func FuzzUnpack(f *testing.F) {
 		var i rollcall.Instance
 		var err error
 		inProportion(t, len(b), func() { i, err = Unpack(key, r) })
+		var shown []byte
+		inProportion(t, len(b), func() { shown = AppendJSON(nil, key, r, &Added{}) })
+		if p := i.Position; err == nil && (p == nil || math.Abs(p.Lat) <= 90 && math.Abs(p.Lon) <= 180) && !json.Valid(shown) {
+			t.Errorf("AppendJSON: %s", shown)
+		}
 		inProportion(t, len(b), func() {
 			Lease(r)
 			Checks(r)

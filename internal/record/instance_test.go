@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -49,6 +50,18 @@ func checkFields(t *testing.T, want *rollcall.Instance, r rollcall.Record) {
 	}
 	if node, address := Place(r); node != want.Node || address != want.Address {
 		t.Fatalf("Place: %q, %q, want %q, %q", node, address, want.Node, want.Address)
+	}
+	shown := *want
+	shown.Health, shown.Revision, shown.Incarnation = &rollcall.Health{Status: rollcall.Degraded, Reason: "so <so>"}, 7, 3
+	shown.RegisteredAt, shown.EffectiveWeight = time.Unix(1_700_000_000, 5).UTC(), shown.Weight
+	added := Added{Health: *shown.Health, Revision: 7, Incarnation: 3, RegisteredAt: shown.RegisteredAt}
+	if got, want := AppendJSON(nil, want.Key(), r, &added), shown.AppendJSON(nil); string(got) != string(want) {
+		t.Fatalf("AppendJSON:\n%s, want\n%s", got, want)
+	}
+	added.Position = &rollcall.Position{Lat: -1.5, Lon: 1e-9}
+	shown.Position = added.Position
+	if got, want := AppendJSON(nil, want.Key(), r, &added), shown.AppendJSON(nil); string(got) != string(want) {
+		t.Fatalf("AppendJSON of one that has moved:\n%s, want\n%s", got, want)
 	}
 	name := want.Service
 	if name == want.Key().Service {

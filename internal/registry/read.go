@@ -23,19 +23,19 @@ const freshWait = 5 * time.Second
 // show returns an instance whole, as a reader sees it who asks for it alone.
 func (r *Registry) show(item *catalog.Item) rollcall.Instance {
 	i := item.Instance()
-	r.Overlay(&i)
+	if p, moved := r.Position(item.Key()); moved {
+		i.Position = &p
+	}
 	if l, ok := r.soft.Load(item.Key()); ok {
 		i.Load = &l
 	}
 	return i
 }
 
-// Overlay adds to an instance the soft state that has a generation: where it
-// has moved since it was registered.
-func (r *Registry) Overlay(i *rollcall.Instance) {
-	if p, ok := r.soft.Position(i.Key()); ok {
-		i.Position = &p
-	}
+// Position returns where an instance has moved since it was registered: soft
+// state, which has a generation.
+func (r *Registry) Position(key rollcall.Key) (p rollcall.Position, moved bool) {
+	return r.soft.Position(key)
 }
 
 // Instance returns one instance, whole.
