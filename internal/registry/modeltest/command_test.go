@@ -100,7 +100,7 @@ func (w *world) do(c command) error {
 }
 
 func (c *command) key() rollcall.Key {
-	if len(c.Instances) == 1 {
+	if c.Op == "register" {
 		return c.Instances[0].Key()
 	}
 	return c.Key
@@ -231,6 +231,15 @@ func (w *world) register(i rollcall.Instance, c command) (o outcome) {
 func (w *world) registerMany(c command) (o outcome) {
 	s := w.history.newest()
 	seen, last := map[rollcall.Key]bool{}, map[rollcall.Key]string{}
+	if c.On {
+		for _, i := range s.of(c.Key.ServiceKey, anything) {
+			again := func(o rollcall.Instance) bool { return o.Key() == i.key }
+			if is := i.registered; !slices.ContainsFunc(c.Instances, again) {
+				is.Origin = ""
+				c.Instances = append(slices.Clip(c.Instances), is)
+			}
+		}
+	}
 	var keys []rollcall.Key
 	var want []string
 	for n := range c.Instances {

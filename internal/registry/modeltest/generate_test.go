@@ -51,7 +51,7 @@ func seconds(n float64) rollcall.Duration { return rollcall.Duration(n * float64
 // key returns the key of one of few instances, the first ones more often.
 func (g *generator) key() rollcall.Key {
 	s := services[g.rng.IntN(1+g.rng.IntN(len(services)))]
-	return rollcall.Key{ServiceKey: s, ID: fmt.Sprintf("i-%d", g.rng.IntN(1+g.rng.IntN(7)))}
+	return rollcall.Key{ServiceKey: s, ID: fmt.Sprintf("i-%d", g.rng.IntN(1+g.rng.IntN(6)))}
 }
 
 func (g *generator) instance() rollcall.Instance {
@@ -95,7 +95,7 @@ func (g *generator) instance() rollcall.Instance {
 }
 
 func (g *generator) lease() rollcall.Lease {
-	if g.rng.IntN(4) == 0 {
+	if g.rng.IntN(5) < 2 {
 		return rollcall.Lease{Mode: rollcall.LeaseNone}
 	}
 	return rollcall.Lease{TTL: pick(g, 0, seconds(2), seconds(5), seconds(130)), RemoveAfter: pick(g, 0, 1, seconds(3), seconds(0.25), seconds(200))}
@@ -152,7 +152,7 @@ func (g *generator) report() *rollcall.Report {
 
 func (g *generator) patch() map[string]any {
 	p := map[string]any{}
-	for range 1 + g.rng.IntN(2) {
+	for range 1 + g.rng.IntN(3) {
 		switch g.rng.IntN(13) {
 		case 0:
 			p["version"] = pick[any](g, "1", "2", nil)
@@ -198,7 +198,7 @@ func (g *generator) next() (c command) {
 	case n < 170:
 		c.Op, c.Instances = "register", []rollcall.Instance{g.instance()}
 	case n < 230:
-		c.Op = "register many"
+		c.Op, c.On = "register many", g.rng.IntN(3) == 0 // some of them again
 		for range 1 + g.rng.IntN(8) {
 			i := g.instance()
 			// What comes twice in one entry is not granted the lease of the last one.
@@ -243,7 +243,7 @@ func (g *generator) next() (c command) {
 			c.Settings = &rollcall.Settings{Panic: new(pick(g, 0.25, 0.5, 2))}
 		}
 	case n < 870:
-		c.Op, c.For = "wait", pick(g, seconds(0.1), seconds(0.1), seconds(0.5), seconds(1), seconds(3), seconds(8))
+		c.Op, c.For = "wait", pick(g, seconds(0.1), seconds(0.1), seconds(0.1), seconds(0.5), seconds(1), seconds(3), seconds(8))
 	case n < 877:
 		c.Op, c.For = "wait", pick(g, seconds(40), seconds(140))
 	case n < 880:

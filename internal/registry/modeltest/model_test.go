@@ -20,8 +20,9 @@ var (
 	stepsFlag = flag.Int("model.steps", 200, "commands in one run of the model")
 	forFlag   = flag.Duration("model.for", 0, "for how long to run the model again with other seeds; 0 is two runs")
 	// What -model.strict asks for in addition does not hold yet; see strict's uses.
-	strict   = flag.Bool("model.strict", false, "ask for what is known not to hold, too")
-	fileFlag = flag.String("model.replay", "", "file of commands, one a line, to run instead")
+	strict     = flag.Bool("model.strict", false, "ask for what is known not to hold, too")
+	shrinkFlag = flag.Duration("model.shrink", 20*time.Second, "for how long to look for fewer commands that fail")
+	fileFlag   = flag.String("model.replay", "", "file of commands, one a line, to run instead")
 )
 
 func seed(t testing.TB) uint64 {
@@ -157,8 +158,7 @@ func TestModel(t *testing.T) {
 		w, done, err := run(t, p, commands)
 		if err != nil {
 			t.Errorf("-model.seed %d -model.steps %d: %v", s, *stepsFlag, err)
-			limit := 20 * time.Second
-			fewer, err := shrink(t, p, commands[:min(done+1, len(commands))], time.Now().Add(limit))
+			fewer, err := shrink(t, p, commands[:min(done+1, len(commands))], time.Now().Add(*shrinkFlag))
 			var lines []string
 			for _, c := range fewer {
 				lines = append(lines, c.String())

@@ -21,7 +21,7 @@ const (
 	whole      promise = "whole: a snapshot or reset is the state at its revision"
 	ordered    promise = "ordered: batches, and the changes in one, come in the order of their revisions"
 	unique     promise = "unique: no change comes twice, and an instance once in a batch"
-	atomic     promise = "atomic: a revision is never split over two batches"
+	unsplit    promise = "atomic: a revision is never split over two batches"
 	reliable   promise = "reliable: what was told adds up to the state at the revision"
 	relevant   promise = "relevant: only what the topic holds and the selection sees"
 	truthful   promise = "truthful: the kind, the revision and the words are those of the last change"
@@ -34,7 +34,7 @@ const (
 )
 
 var promises = []promise{
-	begins, whole, ordered, unique, atomic, reliable, relevant, truthful, coalesced, bookmarked, timely, current, resumable, closing,
+	begins, whole, ordered, unique, unsplit, reliable, relevant, truthful, coalesced, bookmarked, timely, current, resumable, closing,
 }
 
 // broken is a promise that was not kept.
@@ -56,6 +56,7 @@ type stream struct {
 	reaches func(rollcall.Revision) bool
 
 	resumed bool // it was opened with a token
+	foreign bool // of another log
 	begun   bool // it was told something since
 	at      rollcall.Revision
 	last    time.Time // when it was told something
@@ -93,7 +94,7 @@ func (s *stream) state(r rollcall.Revision) map[rollcall.Key]belief {
 
 // resume goes on from a token of a revision, as one who saw the state there.
 func (s *stream) resume(r rollcall.Revision) {
-	s.resumed, s.begun, s.at, s.believes = true, false, r, s.state(r)
+	s.resumed, s.foreign, s.begun, s.at, s.believes = true, false, false, r, s.state(r)
 }
 
 func (s *stream) holds(p promise, ok bool, format string, args ...any) error {
@@ -122,14 +123,13 @@ func (s *stream) take(b *watch.Batch, now time.Time) (err error) {
 	case watch.Snapshot, watch.Reset:
 		err = s.takeState(b, first)
 	case watch.Changes:
-		err = firstOf(
-			s.holds(begins, !first || s.resumed, "it begins with changes"),
-			s.takeChanges(b),
-		)
+		if err = s.holds(begins, !first || s.resumed && !s.foreign, "it begins with changes"); err == nil {
+			err = s.takeChanges(b)
+		}
 	case watch.Bookmark:
 		want := s.state(b.Revision)
 		err = firstOf(
-			s.holds(begins, !first || s.resumed, "it begins with a bookmark"),
+			s.holds(begins, !first || s.resumed && !s.foreign, "it begins with a bookmark"),
 			s.holds(bookmarked, b.Revision >= s.at, "bookmark %d", b.Revision),
 			s.holds(bookmarked, want != nil && maps.Equal(want, s.believes), "bookmark %d, and missing are\n%s", b.Revision, differences(want, s.believes)),
 		)
@@ -157,6 +157,7 @@ func (s *stream) takeState(b *watch.Batch, first bool) error {
 	s.believes = believes
 	return firstOf(
 		s.holds(begins, (b.Type == watch.Snapshot) == (first && !s.resumed), "batch of type %d; it is the first: %v, of a resumed stream: %v", b.Type, first, s.resumed),
+		s.holds(begins, !first || !s.foreign || b.Type == watch.Reset, "batch of type %d for a token of another log", b.Type),
 		s.holds(whole, b.State.Revision() == b.Revision, "the state at %d is said to be that at %d", b.State.Revision(), b.Revision),
 		s.holds(whole, want != nil && maps.Equal(believes, want), "the state at %d differs:\n%s", b.Revision, differences(want, believes)),
 		s.holds(resumable, b.Type == watch.Snapshot || !s.reaches(was), "a reset to %d", b.Revision),
@@ -217,11 +218,11 @@ func (s *stream) takeChanges(b *watch.Batch) error {
 	for _, t := range s.history.told(b.Revision) {
 		now, sees := want[t.key]
 		if had, saw := before[t.key]; !told[t.key] && s.covers(t.key) && (sees != saw || now != had) {
-			return s.holds(atomic, false, "of revision %d %v is not told", b.Revision, t.key)
+			return s.holds(unsplit, false, "of revision %d %v is not told", b.Revision, t.key)
 		}
 	}
 	return firstOf(
-		s.holds(atomic, true, ""),
+		s.holds(unsplit, true, ""),
 		s.holds(reliable, maps.Equal(want, s.believes), "at %d it differs:\n%s", b.Revision, differences(want, s.believes)),
 	)
 }

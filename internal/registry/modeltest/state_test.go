@@ -324,25 +324,28 @@ func (s *state) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "at %d: %d services, %d instances\n", s.revision, len(s.services), len(s.items))
 	for _, key := range slices.SortedFunc(maps.Keys(s.services), rollcall.ServiceKey.Compare) {
-		v := s.services[key]
-		health := map[rollcall.Status]int{}
-		var lines []string
-		for _, i := range s.of(key, anything) {
-			health[i.status]++
-			is := i.instance()
-			lines = append(lines, describe(is, i.override, i.finding))
-		}
-		settings := rollcall.Settings{}
-		if v.settings != nil {
-			settings = *v.settings
-		}
-		orphans := map[string]*rollcall.Override{}
-		for id, o := range v.orphans {
-			orphans[id] = o.override
-		}
-		fmt.Fprintf(&b, "%v %q at %d: %v, settings %s, orphans %s\n%s", key, v.name, v.revision, health, asJSON(settings), asJSON(orphans), strings.Join(lines, ""))
+		b.WriteString(s.service(key))
 	}
 	return b.String()
+}
+
+func (s *state) service(key rollcall.ServiceKey) string {
+	v := s.services[key]
+	health := map[rollcall.Status]int{}
+	var lines []string
+	for _, i := range s.of(key, anything) {
+		health[i.status]++
+		lines = append(lines, describe(i.instance(), i.override, i.finding))
+	}
+	settings := rollcall.Settings{}
+	if v.settings != nil {
+		settings = *v.settings
+	}
+	orphans := map[string]*rollcall.Override{}
+	for id, o := range v.orphans {
+		orphans[id] = o.override
+	}
+	return fmt.Sprintf("%v %q at %d: %v, settings %s, orphans %s\n%s", key, v.name, v.revision, health, asJSON(settings), asJSON(orphans), strings.Join(lines, ""))
 }
 
 // dump writes the same of a snapshot.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing/synctest"
 	"time"
@@ -56,17 +57,20 @@ var kinds = []struct {
 	{rollcall.Query{Service: "nobody", Health: "any"}, false},
 }
 
+func newStream(w *world, q *rollcall.Query) *stream {
+	s := &stream{history: w.history, sees: sees(q), tested: w.tested}
+	if q.Service != "" {
+		s.topic = q.Key()
+	} else {
+		s.topic.Namespace = strings.ToLower(q.Namespace)
+	}
+	return s
+}
+
 // open begins a stream, or goes on with one from a token.
 func (c *watcher) open(w *world, after rollcall.Token) error {
 	if c.stream == nil || after.IsZero() {
-		c.stream = &stream{history: w.history, sees: sees(&c.q), tested: w.tested}
-		c.stream.topic.Namespace = ""
-		switch {
-		case c.q.Service != "":
-			c.stream.topic = c.q.Key()
-		case c.q.Namespace != "":
-			c.stream.topic.Namespace = rollcall.NewServiceKey(c.q.Namespace, "").Namespace
-		}
+		c.stream = newStream(w, &c.q)
 	}
 	c.stream.reaches = w.reaches
 	q := c.q
@@ -92,7 +96,8 @@ func (c *watcher) open(w *world, after rollcall.Token) error {
 	case after.IsZero():
 		c.stream.resumed, c.stream.begun = false, false
 	case after.Log != w.log.Status().ID:
-		c.stream.resume(after.Revision)
+		c.stream.resume(0)
+		c.stream.foreign, c.stream.believes = true, nil
 		c.stream.reaches = func(rollcall.Revision) bool { return false }
 	default:
 		c.stream.resume(after.Revision)
@@ -238,12 +243,7 @@ func (c *watcher) reconnect(w *world) error {
 // resumeFrom begins a stream with any token and reads it to its end.
 func (w *world) resumeFrom(kind int, after rollcall.Token) error {
 	c := &watcher{q: kinds[kind].q, slow: true}
-	c.stream = &stream{history: w.history, sees: sees(&c.q), tested: w.tested}
-	if c.q.Service != "" {
-		c.stream.topic = c.q.Key()
-	} else if c.q.Namespace != "" {
-		c.stream.topic.Namespace = rollcall.NewServiceKey(c.q.Namespace, "").Namespace
-	}
+	c.stream = newStream(w, &c.q)
 	if err := c.open(w, after); err != nil || c.sub == nil {
 		return err
 	}
