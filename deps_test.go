@@ -47,8 +47,9 @@ var mayImport = map[string][]string{
 
 	"internal/registry/modeltest": {".", "internal/..."}, // tests alone
 
-	"internal/httpapi":      {".", "internal/auth", "internal/catalog", "internal/httpapi/form", "internal/resolve", "internal/watch"},
+	"internal/httpapi":      {".", "internal/auth", "internal/catalog", "internal/httpapi/...", "internal/resolve", "internal/watch"},
 	"internal/httpapi/form": {"."},
+	"internal/httpapi/cork": {},
 
 	"internal/server":       {".", "internal/..."},
 	"internal/rollcalltest": {"internal/server"},

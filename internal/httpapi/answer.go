@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
 )
 
 // Values of headers that are the same for every answer: shared, never changed.
@@ -29,6 +31,9 @@ const (
 	// worthDeadline is how long a body must be to be written against a
 	// deadline: shorter ones always fit into the socket's buffer.
 	worthDeadline = 16 << 10
+	// worthHolding is how long a body must be not to leave with one write
+	// anyway.
+	worthHolding = 3 << 10
 )
 
 // json answers with v, which no hot path does.
@@ -65,6 +70,9 @@ func (r *request) write(s *Server, code int, body []byte) (int, error) {
 	}
 	if len(body) >= worthDeadline {
 		http.NewResponseController(r.w).SetWriteDeadline(time.Now().Add(s.o.WriteTimeout))
+	}
+	if len(body) >= worthHolding {
+		cork.Hold(r.Context())
 	}
 	r.w.Write(body)
 	return code, nil

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 )
 
 // Route is a line of the table of routes, for tests.
@@ -42,5 +43,5 @@ func ParseQuery(raw string) (q rollcall.Query, err error) {
 	if r.params, err = m.parse(raw); err != nil {
 		return q, err
 	}
-	return q, r.query(&q)
+	return q, form.Query(r.params, &q)
 }

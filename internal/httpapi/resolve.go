@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 )
 
@@ -61,7 +62,7 @@ func (s *Server) ask(r request) (*resolve.Answer, error) {
 		return s.reg.Resolve(r.ctx, q)
 	}
 	q := rollcall.Query{Service: r.PathValue("service")}
-	if err := r.query(&q); err != nil {
+	if err := form.Query(r.params, &q); err != nil {
 		return nil, err
 	}
 	return s.reg.Resolve(r.ctx, &q)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 )
 
@@ -94,12 +95,14 @@ func New(reg Registry, o Options) *Server {
 // or send too much before any handler sees them. It has no overall read or
 // write timeout, because streams last; handlers set their own.
 func HTTPServer(h http.Handler) *http.Server {
-	return &http.Server{
+	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
+	cork.Attach(s)
+	return s
 }
 
 // ServeHTTP implements [http.Handler].

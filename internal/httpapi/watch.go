@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
@@ -16,7 +17,7 @@ import (
 // watch streams what a query's result is and how it changes.
 func (s *Server) watch(r request) (int, error) {
 	q := rollcall.Query{Service: r.PathValue("service")}
-	if err := r.query(&q); err != nil {
+	if err := form.Query(r.params, &q); err != nil {
 		return 0, err
 	}
 	if err := watchable(&q); err != nil {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rollcall-registry/rollcall/internal/httpapi"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
 	"github.com/rollcall-registry/rollcall/internal/registry"
 	"github.com/rollcall-registry/rollcall/internal/store/local"
 )
@@ -106,7 +107,7 @@ func (s *Server) serve(ctx, core context.Context, ready func()) error {
 	// The doors share the context: if one fails, the server is of no use.
 	g, serving := errgroup.WithContext(core)
 	g.Go(func() error {
-		if err := s.http.Serve(s.listener); err != http.ErrServerClosed {
+		if err := s.http.Serve(cork.Listen(s.listener)); err != http.ErrServerClosed {
 			return fmt.Errorf("http: %w", err)
 		}
 		return nil

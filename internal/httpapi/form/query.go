@@ -1,22 +1,22 @@
-package httpapi
+package form
 
 import (
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
-	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 )
 
 // maxWait bounds long polls.
 const maxWait = 10 * time.Minute
 
-// query reads the parameters of a query into q. It is the counterpart of
+// Query reads the parameters of a query into q. It is the counterpart of
 // [rollcall.Query.Values].
-func (r *request) query(q *rollcall.Query) error {
-	for name, values := range r.params {
+func Query(params url.Values, q *rollcall.Query) error {
+	for name, values := range params {
 		if cap, ok := strings.CutPrefix(name, "cap."); ok {
 			q.Capability = matches(q.Capability, cap, values)
 			continue
@@ -60,7 +60,7 @@ func parameter(q *rollcall.Query, name, value string) (err error) {
 	case "subset_size":
 		q.SubsetSize, err = count(value)
 	case "at":
-		q.At, err = form.Moment(value, time.Now(), -1)
+		q.At, err = Moment(value, time.Now(), -1)
 	case "min_revision":
 		var n uint64
 		if n, err = strconv.ParseUint(value, 10, 64); err != nil {
