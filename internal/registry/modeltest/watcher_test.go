@@ -90,7 +90,7 @@ func (c *watcher) open(w *world, after rollcall.Token) error {
 		c.sub, c.stream = nil, nil
 		return nil
 	}
-	c.broken, c.err = false, nil
+	c.broken, c.err, c.inbox = false, nil, nil
 	c.stream.last = time.Now()
 	switch {
 	case after.IsZero():
@@ -129,13 +129,18 @@ func (c *watcher) close() {
 	if c.sub == nil {
 		return
 	}
+	c.halt()
+	c.sub.Close()
+	c.sub = nil
+}
+
+// halt ends the waiting.
+func (c *watcher) halt() {
 	if c.cancel != nil {
 		c.cancel()
 		<-c.done
-		c.cancel = nil
+		c.cancel, c.err = nil, nil
 	}
-	c.sub.Close()
-	c.sub = nil
 }
 
 // read takes what is there for one who is slow.
@@ -229,6 +234,7 @@ func (c *watcher) ended(w *world) error {
 
 // reconnect goes on where the watcher was, or begins anew.
 func (c *watcher) reconnect(w *world) error {
+	c.halt() // first: it may be told something until then
 	if err := c.drain(w, false); err != nil {
 		return err
 	}
