@@ -6,7 +6,6 @@ package catalog
 
 import (
 	"fmt"
-	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
@@ -48,6 +47,8 @@ func (e *Event) HealthOnly() bool {
 type Catalog struct {
 	published atomic.Pointer[Snapshot]
 	synced    atomic.Bool
+	newest    index
+	hash      hasher
 	shared    *shared
 
 	// The writer's own.
@@ -58,12 +59,14 @@ type Catalog struct {
 	dirty     bool      // something was applied
 	reset     bool      // a reset is being read; next started empty
 	events    []Event
+	fresh     []*View // flushed and not published
+	gone      []rollcall.ServiceKey
 }
 
 // New returns an empty catalog that has seen no log.
 func New() *Catalog {
-	c := &Catalog{shared: &shared{budget: memos{limit: DefaultMemoBytes}}, edit: 1, drafts: map[rollcall.ServiceKey]*View{}}
-	c.next = emptySnapshot(maphash.MakeSeed())
+	c := &Catalog{shared: &shared{budget: memos{limit: DefaultMemoBytes}}, hash: newHasher(), edit: 1, drafts: map[rollcall.ServiceKey]*View{}}
+	c.next = emptySnapshot(c.hash)
 	c.published.Store(c.next)
 	c.draft()
 	return c
@@ -71,6 +74,20 @@ func New() *Catalog {
 
 // Snapshot returns the newest published state.
 func (c *Catalog) Snapshot() *Snapshot { return c.published.Load() }
+
+// View returns the newest published view of a service, nil if it is not known:
+// that of [Catalog.Snapshot] or a newer one.
+func (c *Catalog) View(key rollcall.ServiceKey) *View {
+	return c.newest.get(c.hash.of(key), key)
+}
+
+// Item returns the newest published state of an instance, nil if there is none.
+func (c *Catalog) Item(key rollcall.Key) *Item {
+	if v := c.View(key.ServiceKey); v != nil {
+		return v.Get(key.ID)
+	}
+	return nil
+}
 
 // Synced reports whether the catalog has read its log from the start. Before
 // that, that something is missing from it means nothing.
@@ -92,7 +109,7 @@ func (c *Catalog) Apply(e rollcall.Entry) error {
 	c.dirty, c.committed = true, e.Committed
 	if e.Reset && !c.reset {
 		// Whatever is not published yet comes out in the difference.
-		c.next = emptySnapshot(c.next.seed)
+		c.next = emptySnapshot(c.hash)
 		clear(c.drafts)
 		c.edit++
 		c.reset = true
@@ -107,6 +124,9 @@ func (c *Catalog) Apply(e rollcall.Entry) error {
 		c.reset = false
 		c.flush()
 		c.events = difference(c.Snapshot(), c.next)
+		for v := range c.Snapshot().Views(rollcall.ServiceKey{}) {
+			c.gone = append(c.gone, *v.key)
+		}
 	}
 	return nil
 }
@@ -119,6 +139,7 @@ func (c *Catalog) Publish() (*Snapshot, []Event) {
 	}
 	c.flush()
 	s, events := c.next, c.events
+	c.index(s)
 	c.published.Store(s)
 	c.synced.Store(true) // nothing is applied before a log's first reset
 	c.events, c.dirty = nil, false
@@ -131,14 +152,28 @@ func (c *Catalog) Publish() (*Snapshot, []Event) {
 func (c *Catalog) Abandon() {
 	c.next = c.Snapshot()
 	c.events, c.dirty, c.reset = nil, false, false
+	c.fresh, c.gone = nil, nil
 	c.draft()
+}
+
+// index brings the index in line with a snapshot that is about to be published.
+func (c *Catalog) index(s *Snapshot) {
+	for _, v := range c.fresh {
+		c.newest.set(s.hash.of(*v.key), *v.key, v)
+	}
+	for _, key := range c.gone {
+		c.newest.set(s.hash.of(key), key, s.View(key)) // which may be back already
+	}
+	clear(c.fresh)
+	c.fresh, c.gone = c.fresh[:0], nil
 }
 
 // flush puts the drafts of views into the draft of the snapshot.
 func (c *Catalog) flush() {
 	for key, v := range c.drafts {
 		c.shared.budget.drop(c.next.View(key))
-		c.next.services.set(c.edit, hashKey(c.next.seed, key), v)
+		c.next.services.set(c.edit, c.next.hash.of(key), v)
+		c.fresh = append(c.fresh, v)
 	}
 	clear(c.drafts)
 }
@@ -381,8 +416,9 @@ func (c *Catalog) Forget(before time.Time, most int) {
 			continue
 		}
 		c.shared.budget.drop(v)
-		c.next.services.delete(c.edit, hashKey(c.next.seed, *v.key), *v.key)
+		c.next.services.delete(c.edit, c.next.hash.of(*v.key), *v.key)
 		c.next.names.Delete(v.key)
+		c.gone = append(c.gone, *v.key)
 	}
 	c.dirty = true
 }

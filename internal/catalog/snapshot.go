@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"hash/maphash"
 	"iter"
 	"maps"
 	"slices"
@@ -18,7 +17,7 @@ import (
 type Snapshot struct {
 	log       rollcall.LogID
 	revision  rollcall.Revision
-	seed      maphash.Seed
+	hash      hasher
 	services  trie
 	names     *btree.BTreeG[*rollcall.ServiceKey] // copy-on-write, in order
 	instances int
@@ -30,10 +29,10 @@ type unknownKey struct {
 	key  string
 }
 
-func emptySnapshot(seed maphash.Seed) *Snapshot {
+func emptySnapshot(h hasher) *Snapshot {
 	less := func(a, b *rollcall.ServiceKey) bool { return a.Compare(*b) < 0 }
 	return &Snapshot{
-		seed:  seed,
+		hash:  h,
 		names: btree.NewBTreeGOptions(less, btree.Options{NoLocks: true}),
 	}
 }
@@ -47,7 +46,7 @@ func (s *Snapshot) Revision() rollcall.Revision { return s.revision }
 // View returns a service's view, nil if the service is not known. A service is
 // known while it has an instance and for a while after.
 func (s *Snapshot) View(key rollcall.ServiceKey) *View {
-	return s.services.get(hashKey(s.seed, key), key)
+	return s.services.get(s.hash.of(key), key)
 }
 
 // Item returns an instance, nil if there is none.

@@ -42,8 +42,23 @@ const (
 	trieDepth = 60 // shift at which the hash is used up: leaves there are a plain list
 )
 
-func hashKey(seed maphash.Seed, k rollcall.ServiceKey) uint64 {
-	return bits.RotateLeft64(maphash.String(seed, k.Namespace), 29) ^ maphash.String(seed, k.Service)
+// hasher hashes service keys. Most of them are in one namespace.
+type hasher struct {
+	seed   maphash.Seed
+	common uint64 // hash of the default namespace
+}
+
+func newHasher() hasher {
+	seed := maphash.MakeSeed()
+	return hasher{seed, maphash.String(seed, rollcall.DefaultNamespace)}
+}
+
+func (h hasher) of(k rollcall.ServiceKey) uint64 {
+	namespace := h.common
+	if k.Namespace != rollcall.DefaultNamespace {
+		namespace = maphash.String(h.seed, k.Namespace)
+	}
+	return bits.RotateLeft64(namespace, 29) ^ maphash.String(h.seed, k.Service)
 }
 
 func (t trie) get(hash uint64, key rollcall.ServiceKey) *View {

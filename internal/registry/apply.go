@@ -172,7 +172,7 @@ func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
 
 // nameOf returns a service's name as it was first written.
 func (r *Registry) nameOf(key rollcall.ServiceKey) string {
-	if v := r.catalog.Snapshot().View(key); v != nil {
+	if v := r.catalog.View(key); v != nil {
 		return v.Name()
 	}
 	return key.Service

@@ -107,7 +107,7 @@ func (r *Registry) writePositions(ctx context.Context, n int) {
 	ctx = auth.With(ctx, auth.Principal{Name: "rollcall", Door: positionDoor})
 	var b rollcall.Batch
 	for key, p := range r.soft.Moved(n) {
-		item := r.catalog.Snapshot().Item(key)
+		item := r.catalog.Item(key)
 		if item == nil {
 			continue
 		}

@@ -142,7 +142,7 @@ func (r *Registry) Settings(ctx context.Context, key rollcall.ServiceKey) (rollc
 	if err := r.synced(); err != nil {
 		return rollcall.Settings{}, err
 	}
-	v := r.catalog.Snapshot().View(key)
+	v := r.catalog.View(key)
 	if v == nil {
 		return rollcall.Settings{}, r.unknown(key)
 	}
@@ -181,7 +181,10 @@ func (r *Registry) Resolve(ctx context.Context, q *rollcall.Query) (*resolve.Ans
 func (r *Registry) answer(key rollcall.ServiceKey, plan *resolve.Plan) (*resolve.Answer, error) {
 	generation := r.soft.Generation(key) // first: what is older than the view is overwritten by it
 	s := r.catalog.Snapshot()
-	v := s.View(key)
+	v := r.catalog.View(key)
+	if v != nil && v.Revision() > s.Revision() {
+		v = s.View(key) // the snapshot with the newest is only about to be there
+	}
 	if v == nil {
 		return nil, r.unknown(key)
 	}

@@ -39,7 +39,7 @@ func (r *Registry) Renew(ctx context.Context, key rollcall.Key, rep *rollcall.Re
 }
 
 func (r *Registry) renewable(key rollcall.Key) (*catalog.Item, error) {
-	item := r.catalog.Snapshot().Item(key)
+	item := r.catalog.Item(key)
 	if item == nil {
 		return nil, r.registerAgain(key)
 	}
@@ -160,7 +160,7 @@ func (r *Registry) takeIn(key rollcall.Key, rep *rollcall.Report) {
 		r.soft.Report(key, *rep.Load)
 	}
 	if rep.Position != nil {
-		if at := r.position(key, r.catalog.Snapshot().Item(key)); at == nil || *at != *rep.Position {
+		if at := r.position(key, r.catalog.Item(key)); at == nil || *at != *rep.Position {
 			r.soft.Move(key, *rep.Position)
 		}
 	}

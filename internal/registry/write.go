@@ -39,7 +39,7 @@ func (r *Registry) Register(ctx context.Context, i rollcall.Instance, ifMatch ro
 	}
 	key := i.Key()
 	put := rollcall.InstancePut{Key: key, Record: record.Pack(&i)}
-	old := r.catalog.Snapshot().Item(key)
+	old := r.catalog.Item(key)
 	if err := matches(key, old, ifMatch); err != nil {
 		return rollcall.Instance{}, false, err
 	}
@@ -55,7 +55,7 @@ func (r *Registry) Register(ctx context.Context, i rollcall.Instance, ifMatch ro
 		return rollcall.Instance{}, false, err
 	}
 	r.metrics.registrations.Inc()
-	if item := r.catalog.Snapshot().Item(key); item != nil {
+	if item := r.catalog.Item(key); item != nil {
 		return r.show(item), old == nil, nil
 	}
 	i.Revision, i.Incarnation = rev, rev // and gone again already
@@ -82,7 +82,7 @@ func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance) error {
 	if err := r.synced(); err != nil {
 		return err
 	}
-	if v := r.catalog.Snapshot().View(i.Key().ServiceKey); v != nil {
+	if v := r.catalog.View(i.Key().ServiceKey); v != nil {
 		i.Service = v.Name() // shown as it was first written
 	}
 	return nil
@@ -177,7 +177,7 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 			continue
 		}
 		put := rollcall.InstancePut{Key: res.Key, Record: record.Pack(&is[n])}
-		old := r.catalog.Snapshot().Item(res.Key)
+		old := r.catalog.Item(res.Key)
 		res.Created = old == nil && !seen[res.Key]
 		if !seen[res.Key] && r.renews(res.Key, old, put.Record) {
 			res.Revision = old.Revision()
@@ -260,7 +260,7 @@ func (r *Registry) update(ctx context.Context, key rollcall.Key, old *catalog.It
 	if err := r.put(ctx, old, &i); err != nil {
 		return rollcall.Instance{}, err
 	}
-	if item := r.catalog.Snapshot().Item(key); item != nil {
+	if item := r.catalog.Item(key); item != nil {
 		return r.show(item), nil
 	}
 	return i, nil
@@ -311,7 +311,7 @@ func (r *Registry) Deregister(ctx context.Context, key rollcall.Key, ifMatch rol
 	if err := r.synced(); err != nil {
 		return err
 	}
-	old := r.catalog.Snapshot().Item(key)
+	old := r.catalog.Item(key)
 	if err := matches(key, old, ifMatch); err != nil {
 		return err
 	}
@@ -335,7 +335,7 @@ func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool) error {
 	if err := r.synced(); err != nil {
 		return err
 	}
-	item := r.catalog.Snapshot().Item(key)
+	item := r.catalog.Item(key)
 	if item == nil {
 		return r.noInstance(key)
 	}
@@ -369,12 +369,12 @@ func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.O
 	if err := rollcall.CheckID("id", key.ID); err != nil {
 		return err
 	}
-	if v := r.catalog.Snapshot().View(key.ServiceKey); o == nil && (v == nil || v.Override(key.ID) == nil) {
+	if v := r.catalog.View(key.ServiceKey); o == nil && (v == nil || v.Override(key.ID) == nil) {
 		return nil
 	}
 	why := "taken back"
 	if o != nil {
-		if r.catalog.Snapshot().Item(key) == nil {
+		if r.catalog.Item(key) == nil {
 			return r.noInstance(key)
 		}
 		if len(o.Reason) > r.o.Limits.ValueBytes {
@@ -410,7 +410,7 @@ func (r *Registry) SetSettings(ctx context.Context, key rollcall.ServiceKey, s *
 		if err := s.Validate(); err != nil {
 			return err
 		}
-	} else if r.catalog.Snapshot().View(key) == nil {
+	} else if r.catalog.View(key) == nil {
 		return nil
 	}
 	_, err := r.append(ctx, rollcall.Batch{
