@@ -23,6 +23,13 @@ func Consul(host, mode string) HTTP {
 	}
 }
 
+// ConsulNews returns [RollcallNews] for Consul.
+func ConsulNews(host string) wire.Template {
+	return wire.Request("PUT", "/v1/catalog/register", host, `{"Node":"node-`+Watched+`","Address":"10.0.3.17",`+
+		`"Service":{"ID":"i-0000{service}","Service":"`+Watched+`","Address":"10.0.3.17","Port":8080,`+
+		`"Tags":["canary","h264","av1"],"Meta":{"team":"checkout","tier":"gold","commit":"c0ffee","version":"2.4.1",`+Mark+`{id}"}}}`)
+}
+
 // ConsulAgentRegister returns a registration with the agent, which gives the instance a
 // check that heartbeats renew.
 func ConsulAgentRegister(host string) wire.Template {

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/rollcall-registry/rollcall/bench/wire"
 )
@@ -38,6 +39,32 @@ func RollcallResolve(host string, headers ...string) wire.Template {
 func RollcallChange(host string, weight int) wire.Template {
 	return wire.Request("PATCH", services+rcService+"/instances/"+rcID, host, `{"weight":`+strconv.Itoa(weight)+`}`,
 		"Content-Type: application/merge-patch+json")
+}
+
+// Watched is the service that figures watch, of instances i-000000000 and so on: its
+// templates take the number of an instance for that of a service, so that the other number
+// is free to tell one change from another.
+const Watched = "watched"
+
+// Mark is what stands before the number of a change, in nine digits, in whatever a
+// registry says of an instance.
+const Mark = `"build":"`
+
+// RollcallNews registers an instance of the watched service anew, with another build each
+// time.
+func RollcallNews(host string) wire.Template {
+	return wire.Request("PUT", services+Watched+"/instances/i-0000{service}", host, "{"+news+"}")
+}
+
+var news = strings.Replace(about, Mark+"4711", Mark+"{id}", 1)
+
+// RollcallWatch watches a service, or with a query in its name, some of it.
+func RollcallWatch(host, service string) wire.Template {
+	name, query, ok := strings.Cut(service, "?")
+	if ok {
+		query = "?" + query
+	}
+	return wire.Request("GET", services+name+"/watch"+query, host, "")
 }
 
 // RollcallRegisterBatch returns registrations of n at a time.

@@ -170,6 +170,11 @@ func (b *Bench) Start(args ...string) (Server, error) {
 	if err != nil {
 		return Server{}, err
 	}
+	return b.startIn(dir, args...)
+}
+
+// startIn starts Rollcall on a data directory.
+func (b *Bench) startIn(dir string, args ...string) (Server, error) {
 	args = append([]string{"serve", "--http", "127.0.0.1:0", "--data-dir", dir, "--log-level", "warn"}, args...)
 	p, err := child.Exec(func(line string) (string, bool) {
 		rest, ok := strings.CutPrefix(line, "rollcall ready http=")
@@ -238,9 +243,19 @@ func (s Server) Side(name string, per int, l wire.Load) Side {
 }
 
 // watch adds to a sample what the server and this process used in the window.
-func (s Server) watch(w load.Window, run func(load.Window) (report.Sample, error)) (report.Sample, error) {
+// with are other processes of this program, whose work is the generator's.
+func (s Server) watch(w load.Window, run func(load.Window) (report.Sample, error), with ...Server) (report.Sample, error) {
 	var before, after proc.Usage
 	var own, all time.Duration
+	generator := func() time.Duration {
+		used := proc.Self()
+		for _, c := range with {
+			if u, err := proc.Read(c.PID); err == nil {
+				used += u.CPU
+			}
+		}
+		return used
+	}
 	var failed error
 	read := func(u *proc.Usage) {
 		if s.PID != 0 {
@@ -249,8 +264,8 @@ func (s Server) watch(w load.Window, run func(load.Window) (report.Sample, error
 			failed = errors.Join(failed, err)
 		}
 	}
-	w.Begin = func() { own, all = proc.Self(), proc.Busy(); read(&before) }
-	w.End = func() { own, all = proc.Self()-own, proc.Busy()-all; read(&after) }
+	w.Begin = func() { own, all = generator(), proc.Busy(); read(&before) }
+	w.End = func() { own, all = generator()-own, proc.Busy()-all; read(&after) }
 	sample, err := run(w)
 	if err = errors.Join(err, failed); err != nil {
 		return sample, err

@@ -20,7 +20,8 @@ type Figure struct {
 
 // All returns the figures in the order of the table.
 func All() []Figure {
-	return []Figure{register, registerBatch, groupCommit, resolve, lookup, renew, overload, storm}
+	return []Figure{register, registerBatch, groupCommit, resolve, lookup, renew, overload, storm,
+		watchLatency, watchFanout}
 }
 
 // Rows returns the rows of all figures.
@@ -49,5 +50,5 @@ func Find(names []string) (found []Figure) {
 
 // Roles returns what this program can be as a child of itself.
 func Roles() map[string]child.Role {
-	return map[string]child.Role{"bare": serveBare, "commit": commitWork, "lookup": lookupWork, "etcd": serveEtcd}
+	return map[string]child.Role{"bare": serveBare, "commit": commitWork, "lookup": lookupWork, "etcd": serveEtcd, "crowd": serveCrowd}
 }

@@ -3,6 +3,7 @@ package figures
 import (
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,7 @@ func TestDriver(t *testing.T) {
 		"heartbeat batch": driver.RollcallHeartbeatBatch(addr, 7).Append(nil, next),
 		"resolve":         d.Resolve.Append(nil, 1, 0),
 		"change":          driver.RollcallChange(addr, 50).Append(nil, 1, 1),
+		"news":            driver.RollcallNews(addr).Append(nil, 1, 1),
 	} {
 		if _, body, err := wire.Once(addr, request); err != nil || strings.Contains(string(body), `"unknown":[{`) {
 			t.Errorf("%s: %s, %v", name, body, err)
@@ -69,6 +71,48 @@ func testBench(t *testing.T) *Bench {
 	}
 	t.Cleanup(func() { b.Close() })
 	return b
+}
+
+// TestCrowd: a crowd sees every change, at the time of this process's clock, and no more
+// of what it has told of already.
+func TestCrowd(t *testing.T) {
+	const conns = 20
+	b := testBench(t)
+	s := Server{Addr: rollcalltest.Start(t).Addr}
+	n := newNews(3)
+	if err := b.fillWatched(s, n); err != nil {
+		t.Fatal(err)
+	}
+	g, err := b.watchers(s, conns, driver.Watched)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	r, err := wire.Load{Addr: s.Addr, Conns: 1, Total: 2, Source: n.source(driver.RollcallNews(s.Addr))}.Run()
+	if err != nil || r.Err != nil {
+		t.Fatal(err, r.Err)
+	}
+	due := n.take(start, time.Now())
+	all, err := g.seenAll(due, 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	each, missing := took(due, all, conns)
+	if len(each) != 2 || missing != 0 || each[0] <= 0 || each[1] > time.Since(start) {
+		t.Errorf("%v, %d missing", each, missing)
+	}
+	if again, err := g.seen(); err != nil || again.Open != conns || again.Records["put"] != 0 {
+		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+func TestMarks(t *testing.T) {
+	if got := marksOf([]byte(`[{"build":"000000007"},{"build":"4711"},{"build":"000000008"}]`)); !slices.Equal(got, []int{7, 8}) {
+		t.Errorf("marks %v", got)
+	}
+	if kind := recordType([]byte(`{"type":"health","revision":7}`)); kind != "health" {
+		t.Errorf("type %q", kind)
+	}
 }
 
 // TestInterleave: sides take turns, and each round is kept.

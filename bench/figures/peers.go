@@ -66,12 +66,14 @@ func (b *Bench) consulRenew(conns int) ([]Side, error) {
 // fillEach registers a fleet one by one.
 func (b *Bench) fillEach(s Server, f fleet, t wire.Template) error {
 	b.progress("registering %d instances with %s", f.instances, s.Name)
-	for id := range f.instances {
-		if _, _, err := wire.Once(s.Addr, t.Append(nil, id%f.services, id)); err != nil {
-			return err
-		}
+	if f.instances == 0 {
+		return nil
 	}
-	return nil
+	r, err := wire.Load{Addr: s.Addr, Conns: 16, Total: f.instances, Source: one(t, f.turn())}.Run()
+	if err == nil {
+		err = r.Err
+	}
+	return err
 }
 
 // etcdServer is the role of an etcd.

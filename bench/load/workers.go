@@ -26,6 +26,17 @@ func (w Window) Wait() {
 	}
 }
 
+// Around calls the functions of the window around what ends by itself.
+func (w Window) Around(run func()) {
+	if w.Begin != nil {
+		w.Begin()
+	}
+	run()
+	if w.End != nil {
+		w.End()
+	}
+}
+
 // Workers calls op from n goroutines, each again as soon as it has returned, and counts
 // the calls that ended in the window. op is told which worker calls, and its how manieth
 // call it is. A worker whose call fails gives up.

@@ -21,6 +21,15 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestClock: two processes that read the clock would agree.
+func TestClock(t *testing.T) {
+	before := monotonic()
+	got := Clock(time.Now())
+	if after := monotonic(); got < before-int64(time.Millisecond) || got > after+int64(time.Millisecond) {
+		t.Errorf("%d, not between %d and %d", got, before, after)
+	}
+}
+
 func TestHere(t *testing.T) {
 	if m := Here("."); m.Cores == 0 || m.Kernel == "" || m.Filesystem == "" || m.MemoryGiB == 0 {
 		t.Errorf("%+v", m)

@@ -7,9 +7,11 @@ import (
 
 // Row is one scenario, and what is to be reached in it.
 type Row struct {
-	Name  string
-	Unit  string // of what is counted a second
-	Ours  string // the side that has the goals; "" is rollcall
+	Name string
+	Unit string // of what is counted a second
+	Ours string // the side that has the goals; "" is rollcall
+	// Value names what is shown as measured, of what only the figure has; "" is the rate.
+	Value string
 	Goals []Goal
 }
 
@@ -53,6 +55,14 @@ func P99(most float64) Goal {
 		show:   func(v float64) string { return fmt.Sprintf("%.2f ms", v) },
 		met:    func(v float64) bool { return v <= most },
 	}
+}
+
+// P50 is a goal for the median of latency, in milliseconds.
+func P50(most float64) Goal {
+	g := P99(most)
+	g.Target = fmt.Sprintf("p50 ≤ %g ms", most)
+	g.value = func(ours, _ Sample) float64 { return ours.P50Ms }
+	return g
 }
 
 // Share is a goal of at least so many times what another side does.
@@ -128,12 +138,83 @@ func P99Of(more string, most float64) Goal {
 
 // AtMost is a goal for what only the figure has.
 func AtMost(more string, most float64) Goal {
+	name, _ := quantity(more)
 	return Goal{
-		Target: fmt.Sprintf("%s ≤ %g", strings.ReplaceAll(more, "_", " "), most),
+		Target: name + " ≤ " + amount(more, most),
 		value:  func(ours, _ Sample) float64 { return ours.More[more] },
-		show:   func(v float64) string { return fmt.Sprintf("%g", v) },
+		show:   func(v float64) string { return amount(more, v) },
 		met:    func(v float64) bool { return v <= most },
 	}
+}
+
+// Exactly is a goal for what only the figure has.
+func Exactly(more string, want float64) Goal {
+	g := AtMost(more, want)
+	g.Target = strings.Replace(g.Target, "≤", "=", 1)
+	g.met = func(v float64) bool { return v == want }
+	return g
+}
+
+// Show only reports what only the figure has.
+func Show(more string) Goal {
+	name, _ := quantity(more)
+	g := AtMost(more, 0)
+	g.Target, g.met = "", nil
+	g.show = func(v float64) string { return name + " " + amount(more, v) }
+	return g
+}
+
+// Beyond is a goal of at most so much more than another side.
+func Beyond(against, more string, most float64) Goal {
+	g := AtMost(more, most)
+	g.Against = against
+	g.Target = strings.Replace(g.Target, "≤", "beyond its ≤", 1)
+	g.value = func(ours, other Sample) float64 { return ours.More[more] - other.More[more] }
+	g.limit = func(_, other Sample) float64 { return other.More[more] }
+	_, g.unit = quantity(more)
+	return g
+}
+
+// Times is a goal of at most so many times another side's.
+func Times(against, more string, most float64) Goal {
+	g := Beyond(against, more, most)
+	name, _ := quantity(more)
+	g.Target = fmt.Sprintf("%s ≤ %g × its", name, most)
+	g.value = func(ours, other Sample) float64 { return ours.More[more] / other.More[more] }
+	g.show = func(v float64) string { return fmt.Sprintf("%.2f ×", v) }
+	return g
+}
+
+// CompareMore only reports how many times another side's ours is.
+func CompareMore(against, more string) Goal {
+	g := Times(against, more, 0)
+	g.Target, g.met = "", nil
+	return g
+}
+
+// units are what the names of quantities end with.
+var units = map[string]string{
+	"ms": " ms", "s": " s", "bytes": " B", "kb": " KB", "mb": " MB", "percent": " %", "cores": " cores",
+}
+
+// quantity cuts a name like rss_mb into words and a unit.
+func quantity(more string) (name, unit string) {
+	name = more
+	if i := strings.LastIndexByte(more, '_'); i >= 0 {
+		if u, ok := units[more[i+1:]]; ok {
+			name, unit = more[:i], u
+		}
+	}
+	return strings.ReplaceAll(name, "_", " "), unit
+}
+
+// amount shows so much of a quantity.
+func amount(more string, v float64) string {
+	_, unit := quantity(more)
+	if v == float64(int64(v)) || v >= 1000 || v <= -1000 {
+		return count(v) + unit
+	}
+	return fmt.Sprintf("%.3g", v) + unit
 }
 
 // NoWrites is the goal that the disk is left alone.
@@ -160,7 +241,7 @@ func count(v float64) string {
 		return fmt.Sprintf("%.2f", v)
 	}
 	s := fmt.Sprintf("%.0f", v)
-	for i := len(s) - 3; i > 0; i -= 3 {
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
 	return s

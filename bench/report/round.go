@@ -36,6 +36,7 @@ type Sample struct {
 	RSSBytes      int64              `json:"server_rss_bytes"`
 	WrittenBytes  int64              `json:"server_disk_write_bytes"`
 	More          map[string]float64 `json:"more,omitempty"` // what only this figure has
+	Note          string             `json:"note,omitempty"` // what must be said of it
 }
 
 // Of turns a result into a sample; each request stands for per operations.

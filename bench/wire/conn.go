@@ -60,8 +60,11 @@ func (c *conn) connected() error {
 }
 
 // begin sends a request.
-func (c *conn) begin(s *Source, intended time.Duration) error {
+func (c *conn) begin(s *Source, start time.Time, intended time.Duration) error {
 	c.buf, c.tag = s.Next(c.buf[:0])
+	if s.Due != nil {
+		s.Due(c.tag, start.Add(intended))
+	}
 	c.out, c.busy, c.intended = c.buf, true, intended
 	c.parser.reset()
 	return c.flush()

@@ -30,6 +30,9 @@ type Load struct {
 	// missing; 0 is 2 s.
 	Patience time.Duration
 	Window   load.Window
+	// Total, if it is not 0, is how many requests there are: the load ends when all of them
+	// are answered, and counts from the begin, whatever the window says.
+	Total int
 	// Source makes the requests of a thread.
 	Source func(thread int) Source
 }
@@ -40,6 +43,8 @@ type Source struct {
 	Next func(dst []byte) (request []byte, tag int)
 	// Seen, which may be nil, is told of each reply.
 	Seen func(tag int, r *Reply)
+	// Due, which may be nil, is told before a request is sent when it was to be.
+	Due func(tag int, at time.Time)
 }
 
 // Run connects, loads the server for the time of the window, and returns what became of
@@ -67,6 +72,12 @@ func (l Load) Run() (*load.Result, error) {
 			err = fmt.Errorf("connecting to %s: %w", l.Addr, err)
 			break
 		}
+		if l.Total > 0 {
+			loops[i].left = l.Total / l.Threads
+			if i < l.Total%l.Threads {
+				loops[i].left++
+			}
+		}
 		defer loops[i].free()
 	}
 	if err != nil {
@@ -75,11 +86,17 @@ func (l Load) Run() (*load.Result, error) {
 	return l.drive(loops)
 }
 
+// longest is how long a load may take that ends by itself.
+const longest = time.Hour
+
 // drive runs the loops, each on a thread of its own.
 func (l Load) drive(loops []*loop) (*load.Result, error) {
 	start := time.Now()
 	begin := start.Add(l.Window.Ramp)
 	end := begin.Add(l.Window.Length)
+	if l.Total > 0 {
+		begin, end = start, start.Add(longest)
+	}
 	var threads sync.WaitGroup
 	errs := make([]error, len(loops))
 	for i, lp := range loops {
@@ -89,9 +106,14 @@ func (l Load) drive(loops []*loop) (*load.Result, error) {
 			errs[i] = lp.run(start, begin, end)
 		})
 	}
-	l.Window.Wait()
-	threads.Wait()
 	total := &load.Result{Length: l.Window.Length}
+	if l.Total == 0 {
+		l.Window.Wait()
+		threads.Wait()
+	} else {
+		l.Window.Around(threads.Wait)
+		total.Length = time.Since(start)
+	}
 	for i, lp := range loops {
 		if errs[i] != nil {
 			return nil, errs[i]

@@ -28,6 +28,7 @@ type loop struct {
 	next       time.Duration   // the next arrival
 	line       []time.Duration // arrivals that wait, behind the served ones
 	served     int             // of the line
+	left       int             // to send, if there is a total
 	rng        *rand.Rand
 	events     [256]unix.EpollEvent
 	scratch    []byte // for replies
@@ -105,7 +106,7 @@ func (lp *loop) run(start, begin, end time.Time) error {
 	}
 	for {
 		now := time.Since(lp.start)
-		if now >= last || now >= lp.end && lp.idle() {
+		if now >= last || (now >= lp.end || lp.sentAll()) && lp.idle() {
 			break
 		}
 		until := last
@@ -129,12 +130,15 @@ func (lp *loop) run(start, begin, end time.Time) error {
 // idle reports whether nothing is under way or waits.
 func (lp *loop) idle() bool { return len(lp.spare) == len(lp.conns) && lp.waiting() == 0 }
 
+// sentAll reports whether there is a total and all of it was sent.
+func (lp *loop) sentAll() bool { return lp.load.Total > 0 && lp.left == 0 }
+
 // waiting is how many arrivals wait.
 func (lp *loop) waiting() int { return len(lp.line) - lp.served }
 
 // saturate gives every free connection a request.
 func (lp *loop) saturate(now time.Duration) {
-	for len(lp.spare) > 0 {
+	for len(lp.spare) > 0 && !lp.sentAll() {
 		lp.dispatch(now)
 	}
 }
@@ -142,7 +146,7 @@ func (lp *loop) saturate(now time.Duration) {
 // arrivals puts the requests that are due in line, serves the line, and returns when to
 // look again.
 func (lp *loop) arrivals(now, last time.Duration) time.Duration {
-	for lp.next <= now && lp.next < lp.end {
+	for lp.next <= now && lp.next < lp.end && !lp.sentAll() {
 		if lp.load.Line != 0 && lp.waiting()-len(lp.spare) >= max(lp.load.Line, 0) {
 			if lp.next >= lp.begin {
 				lp.result.Refused++
@@ -179,7 +183,8 @@ func (lp *loop) dispatch(intended time.Duration) {
 	i := lp.spare[len(lp.spare)-1]
 	lp.spare = lp.spare[:len(lp.spare)-1]
 	c := &lp.conns[i]
-	if err := c.begin(&lp.source, intended); err != nil {
+	lp.left--
+	if err := c.begin(&lp.source, lp.start, intended); err != nil {
 		lp.broken(i, err)
 	}
 }
@@ -220,7 +225,7 @@ func (lp *loop) ready(i int32) {
 	lp.spare = append(lp.spare, i)
 	if now := time.Since(lp.start); lp.gap > 0 {
 		lp.serve()
-	} else if now < lp.end {
+	} else if now < lp.end && !lp.sentAll() {
 		lp.dispatch(now)
 	}
 }

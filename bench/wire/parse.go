@@ -28,6 +28,8 @@ type parser struct {
 	close  bool // the server will close the connection
 	skip   int  // of a chunk's end or trailer, matched so far
 	digits int  // of a chunk's size, read so far
+	// body, which may be nil, is given the pieces of the body.
+	body func([]byte)
 }
 
 type state int
@@ -45,7 +47,7 @@ const (
 
 // reset makes it ready for the next reply.
 func (p *parser) reset() {
-	*p = parser{head: p.head[:0], reply: Reply{ETag: p.reply.ETag[:0]}}
+	*p = parser{head: p.head[:0], reply: Reply{ETag: p.reply.ETag[:0]}, body: p.body}
 }
 
 // feed reads a piece. done says that the reply is whole; rest is what lies behind it.
@@ -64,6 +66,9 @@ func (p *parser) feed(b []byte) (done bool, rest []byte, err error) {
 				p.left -= n
 			}
 			p.reply.Bytes += n
+			if p.body != nil {
+				p.body(b[:n])
+			}
 			b = b[n:]
 			if p.state == inBody && p.left == 0 {
 				return true, b, nil

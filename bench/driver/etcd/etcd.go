@@ -9,8 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rollcall-registry/rollcall/bench/driver"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 // value is what is known of an instance, as long as what Rollcall is told.
@@ -67,6 +69,47 @@ func (c *Client) RegisterLeased(worker, service, id int) error {
 	}
 	_, err = conn.Put(context.Background(), key(service, id), value, clientv3.WithLease(g.ID))
 	return err
+}
+
+// News puts an instance of the watched service, with another build each time.
+func (c *Client) News(instance, build int) error {
+	v := fmt.Sprintf(`{"address":"10.0.3.17","port":8080,%s%09d","metadata":"%s"}`, driver.Mark, build, strings.Repeat("x", 280))
+	_, err := c.conn(instance).Put(context.Background(), fmt.Sprintf("/%s/i-%09d", driver.Watched, instance), v, clientv3.WithLease(c.lease))
+	return err
+}
+
+// Fill puts many instances, many at a time.
+func (c *Client) Fill(services, instances int) error {
+	const each = 100 // etcd takes 128
+	var all errgroup.Group
+	all.SetLimit(64)
+	for first := 0; first < instances; first += each {
+		all.Go(func() error {
+			var ops []clientv3.Op
+			for id := first; id < min(first+each, instances); id++ {
+				ops = append(ops, clientv3.OpPut(key(id%services, id), value, clientv3.WithLease(c.lease)))
+			}
+			_, err := c.conn(first / each).Txn(context.Background()).Then(ops...).Commit()
+			return err
+		})
+	}
+	return all.Wait()
+}
+
+// Watch watches the watched service on so many of the connections, and calls seen with
+// every value that comes, from a goroutine for each.
+func (c *Client) Watch(ctx context.Context, conns int, seen func(value []byte)) {
+	for _, conn := range c.conns[:conns] {
+		changes := conn.Watch(clientv3.WithRequireLeader(ctx), "/"+driver.Watched+"/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+		<-changes // that the watch is there
+		go func() {
+			for r := range changes {
+				for _, e := range r.Events {
+					seen(e.Kv.Value)
+				}
+			}
+		}()
+	}
 }
 
 // Resolve reads a service's instances, as cheaply as etcd can.
