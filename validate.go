@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -98,9 +99,9 @@ func (i *Instance) Validate(l Limits) error {
 	v.address(i.Address)
 	v.count("ports", len(i.Ports), l.Ports)
 	for name, port := range i.Ports {
-		field := fmt.Sprintf("ports.%.140s", name)
-		v.add(CheckName(field, name))
-		if port == 0 {
+		if port == 0 || CheckName("", name) != nil {
+			field := fmt.Sprintf("ports.%.140s", name)
+			v.add(CheckName(field, name))
 			v.fail(field, "is 0; a port is 1 to 65535")
 		}
 	}
@@ -117,19 +118,17 @@ func (i *Instance) Validate(l Limits) error {
 	v.count("metadata", len(i.Metadata), l.Metadata)
 	for name, m := range i.Metadata {
 		v.label("metadata", name)
-		v.text("metadata."+name, m)
+		v.entry("metadata", name, m)
 	}
 	v.within("warmup", i.Warmup, 0, Duration(MaxTTL))
 	v.lease(i.Lease)
 	v.count("checks", len(i.Checks), l.Checks)
-	seen := make(map[string]bool, len(i.Checks))
-	for n, c := range i.Checks {
+	for n, c := range i.Checks[:min(len(i.Checks), l.Checks)] {
 		field := fmt.Sprintf("checks[%d]", n)
 		v.check(field, c)
-		if seen[c.Name] {
+		if slices.ContainsFunc(i.Checks[:n], func(o Check) bool { return o.Name == c.Name }) {
 			v.fail(field+".name", fmt.Sprintf("%q is already the name of another check", c.Name))
 		}
-		seen[c.Name] = true
 	}
 	return v.err
 }
@@ -164,6 +163,13 @@ func (v *validator) text(field, s string) {
 		v.fail(field, fmt.Sprintf("is %d bytes long; at most %d are allowed", len(s), v.limits.ValueBytes))
 	case !utf8.ValidString(s):
 		v.fail(field, "is not valid UTF-8")
+	}
+}
+
+// entry checks a text in a map, whose full name costs something to make up.
+func (v *validator) entry(field, name, s string) {
+	if len(s) > v.limits.ValueBytes || !utf8.ValidString(s) {
+		v.text(field+"."+name, s)
 	}
 }
 
@@ -219,25 +225,30 @@ func (v *validator) position(p *Position) {
 
 func (v *validator) capability(name string, c Value) {
 	v.label("capabilities", name)
-	field := "capabilities." + name
-	elements := c.List()
 	if c.Kind() != KindList {
-		elements = []Value{c}
+		v.scalar(name, &c)
+		return
 	}
-	size := 0
-	for _, e := range elements {
+	size := len(c.List())
+	for i := range c.List() {
+		e := &c.List()[i]
+		v.scalar(name, e)
 		size += len(e.Text())
-		switch n := e.Number(); {
-		case e.Kind() == KindNone, e.Kind() == KindList:
-			v.fail(field, "is neither a boolean, a number, a string nor a list of these")
-		case math.IsNaN(n) || math.IsInf(n, 0):
-			v.fail(field, fmt.Sprintf("is %v; a number must be finite", n))
-		}
-		v.text(field, e.Text())
 	}
-	if size+len(c.List()) > v.limits.ValueBytes {
-		v.fail(field, fmt.Sprintf("is longer than %d bytes in all", v.limits.ValueBytes))
+	if size > v.limits.ValueBytes {
+		v.fail("capabilities."+name, fmt.Sprintf("is longer than %d bytes in all", v.limits.ValueBytes))
 	}
+}
+
+// scalar checks a capability's value, or one element of it.
+func (v *validator) scalar(name string, e *Value) {
+	switch n := e.Number(); {
+	case e.Kind() == KindNone, e.Kind() == KindList:
+		v.fail("capabilities."+name, "is neither a boolean, a number, a string nor a list of these")
+	case math.IsNaN(n) || math.IsInf(n, 0):
+		v.fail("capabilities."+name, fmt.Sprintf("is %v; a number must be finite", n))
+	}
+	v.entry("capabilities", name, e.Text())
 }
 
 func (v *validator) lease(l Lease) {

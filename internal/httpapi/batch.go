@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/rollcall-registry/rollcall"
-	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 )
 
 // replace registers an instance only if it is registered already, at whatever
@@ -31,15 +30,18 @@ func (s *Server) replace(ctx context.Context, i rollcall.Instance, _ rollcall.Re
 
 // registerMany registers instances, each on its own; none unless all of the
 // body is JSON.
-func (s *Server) registerMany(r request) (int, error) {
-	all, err := s.readMany(r)
+func (s *Server) registerMany(r *request) (int, error) {
+	all, wrong, err := s.readMany(r)
 	if err != nil {
 		return 0, err
 	}
-	good := make([]rollcall.Instance, 0, len(all))
-	for n := range all {
-		if all[n].Err == nil {
-			good = append(good, all[n].Instance)
+	good := all
+	if len(wrong) > 0 {
+		good = make([]rollcall.Instance, 0, len(all))
+		for n := range all {
+			if wrong[n] == nil {
+				good = append(good, all[n])
+			}
 		}
 	}
 	var done []rollcall.Registration
@@ -52,8 +54,8 @@ func (s *Server) registerMany(r request) (int, error) {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		if all[n].Err != nil {
-			b = s.appendResult(b, &all[n].Instance, &rollcall.Registration{Err: all[n].Err})
+		if err := wrong[n]; err != nil {
+			b = s.appendResult(b, &all[n], &rollcall.Registration{Err: err})
 			continue
 		}
 		good[at].ID = done[at].Key.ID // chosen by the registry, if it was empty
@@ -84,17 +86,24 @@ func (s *Server) appendResult(b []byte, i *rollcall.Instance, res *rollcall.Regi
 	return append(b, '}')
 }
 
-func (s *Server) readMany(r request) ([]form.Item, error) {
+// readMany reads the instances of a body, and what is wrong with some of them.
+func (s *Server) readMany(r *request) (all []rollcall.Instance, wrong map[int]error, err error) {
 	d, err := s.read(r, s.o.MaxBatchBody)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer s.done(d)
-	all, err := d.Instances(s.o.MaxBatch)
+	all, wrong, err = d.Instances(s.o.MaxBatch)
 	for n := range all {
-		if i := &all[n]; i.Err == nil {
-			i.Err = r.place(&i.Instance)
+		if wrong[n] != nil {
+			continue
+		}
+		if err := r.place(&all[n]); err != nil {
+			if wrong == nil {
+				wrong = map[int]error{}
+			}
+			wrong[n] = err
 		}
 	}
-	return all, err
+	return all, wrong, err
 }

@@ -17,7 +17,7 @@ func (r *request) hasBody() bool { return r.ContentLength != 0 }
 
 // read returns a decoder of the request's body, which it has read whole. Give
 // it back with done.
-func (s *Server) read(r request, limit int64) (*form.Decoder, error) {
+func (s *Server) read(r *request, limit int64) (*form.Decoder, error) {
 	if err := readable(r.Header); err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // register creates or replaces the instance that the path names.
-func (s *Server) register(r request) (int, error) {
+func (s *Server) register(r *request) (int, error) {
 	if err := r.noWait("registers at once"); err != nil {
 		return 0, err
 	}
@@ -43,7 +43,7 @@ func (s *Server) register(r request) (int, error) {
 }
 
 // create registers an instance under an id that the registry chooses.
-func (s *Server) create(r request) (int, error) {
+func (s *Server) create(r *request) (int, error) {
 	i, err := s.readInstance(r)
 	if err != nil {
 		return 0, err
@@ -64,7 +64,7 @@ func (s *Server) create(r request) (int, error) {
 }
 
 // readInstance reads the body of a registration of what the path names.
-func (s *Server) readInstance(r request) (i rollcall.Instance, err error) {
+func (s *Server) readInstance(r *request) (i rollcall.Instance, err error) {
 	d, err := s.read(r, s.o.MaxBody)
 	if err != nil {
 		return i, err
@@ -135,7 +135,7 @@ func (r *request) condition() (match rollcall.Revision, exists bool, err error) 
 
 // sendInstance answers with an instance. Its revision is its ETag, for
 // If-Match; it is no word on its health.
-func (s *Server) sendInstance(r request, code int, i *rollcall.Instance) (int, error) {
+func (s *Server) sendInstance(r *request, code int, i *rollcall.Instance) (int, error) {
 	r.w.Header()["Etag"] = []string{`"` + strconv.FormatUint(uint64(i.Revision), 10) + `"`}
 	b := s.scratch.Get().(*[]byte)
 	defer s.scratch.Put(b)
@@ -144,7 +144,7 @@ func (s *Server) sendInstance(r request, code int, i *rollcall.Instance) (int, e
 }
 
 // instance answers with one instance, whole.
-func (s *Server) instance(r request) (int, error) {
+func (s *Server) instance(r *request) (int, error) {
 	i, err := s.reg.Instance(r.ctx, r.key())
 	if err != nil {
 		return 0, err
@@ -152,7 +152,7 @@ func (s *Server) instance(r request) (int, error) {
 	return s.sendInstance(r, http.StatusOK, &i)
 }
 
-func (s *Server) deregister(r request) (int, error) {
+func (s *Server) deregister(r *request) (int, error) {
 	match, exists, err := r.condition()
 	if err != nil {
 		return 0, err
@@ -173,7 +173,7 @@ func (r *request) empty() (int, error) {
 }
 
 // update merges a patch (RFC 7396) into an instance.
-func (s *Server) update(r request) (int, error) {
+func (s *Server) update(r *request) (int, error) {
 	match, exists, err := r.condition()
 	if err != nil {
 		return 0, err
@@ -204,7 +204,7 @@ func (s *Server) update(r request) (int, error) {
 }
 
 // listInstances answers with instances across services.
-func (s *Server) listInstances(r request) (int, error) {
+func (s *Server) listInstances(r *request) (int, error) {
 	limit, err := r.pageSize()
 	if err != nil {
 		return 0, err

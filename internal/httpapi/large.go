@@ -13,7 +13,7 @@ import (
 // large lets h take a large body, while all large bodies together, and what
 // became of them, are bounded: each has its share until h has answered.
 func large(h handler) handler {
-	return func(s *Server, r request) (int, error) {
+	return func(s *Server, r *request) (int, error) {
 		share := s.o.MaxBatchBody
 		if 0 <= r.ContentLength && r.ContentLength < share {
 			share = r.ContentLength
@@ -34,7 +34,7 @@ func large(h handler) handler {
 type largeBody struct {
 	io.ReadCloser
 	s     *Server
-	r     request
+	r     *request
 	share int64
 	read  int64
 	held  bool

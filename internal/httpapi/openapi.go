@@ -11,4 +11,4 @@ import (
 //go:embed openapi.json
 var openAPIDocument []byte
 
-func (s *Server) openAPI(r request) (int, error) { return r.send(s, http.StatusOK, openAPIDocument) }
+func (s *Server) openAPI(r *request) (int, error) { return r.send(s, http.StatusOK, openAPIDocument) }

@@ -19,7 +19,7 @@ func (r *request) noWait(does string) error {
 }
 
 // drain stops new traffic to an instance.
-func (s *Server) drain(r request) (int, error) {
+func (s *Server) drain(r *request) (int, error) {
 	if err := r.noWait("drains at once"); err != nil {
 		return 0, err
 	}
@@ -31,7 +31,7 @@ func (s *Server) drain(r request) (int, error) {
 	return r.write(s, http.StatusOK, append([]byte(`{"acknowledged":0,"pending":0,"elapsed":"`+elapsed.String()), "\"}\n"...))
 }
 
-func (s *Server) endDrain(r request) (int, error) {
+func (s *Server) endDrain(r *request) (int, error) {
 	if err := s.reg.Drain(r.ctx, r.key(), false); err != nil {
 		return 0, err
 	}
@@ -39,7 +39,7 @@ func (s *Server) endDrain(r request) (int, error) {
 }
 
 // setOverride sets an operator's verdict on an instance.
-func (s *Server) setOverride(r request) (int, error) {
+func (s *Server) setOverride(r *request) (int, error) {
 	d, err := s.read(r, s.o.MaxBody)
 	if err != nil {
 		return 0, err
@@ -55,7 +55,7 @@ func (s *Server) setOverride(r request) (int, error) {
 	return r.json(s, http.StatusOK, o)
 }
 
-func (s *Server) clearOverride(r request) (int, error) {
+func (s *Server) clearOverride(r *request) (int, error) {
 	if err := s.reg.Override(r.ctx, r.key(), nil); err != nil {
 		return 0, err
 	}
@@ -67,7 +67,7 @@ func (s *Server) clearOverride(r request) (int, error) {
 }
 
 // listEvents answers with history, newest first.
-func (s *Server) listEvents(r request) (int, error) {
+func (s *Server) listEvents(r *request) (int, error) {
 	limit, err := r.pageSize()
 	if err != nil {
 		return 0, err
@@ -95,7 +95,7 @@ func (s *Server) listEvents(r request) (int, error) {
 }
 
 // status answers with how the server is.
-func (s *Server) status(r request) (int, error) {
+func (s *Server) status(r *request) (int, error) {
 	st, err := s.reg.Status(r.ctx)
 	if err != nil {
 		return 0, err
@@ -104,7 +104,7 @@ func (s *Server) status(r request) (int, error) {
 }
 
 // backup sends a state file.
-func (s *Server) backup(r request) (int, error) {
+func (s *Server) backup(r *request) (int, error) {
 	w := &download{r: r, c: http.NewResponseController(r.w), timeout: s.o.WriteTimeout}
 	if r.Method == http.MethodHead {
 		w.begin()
@@ -124,7 +124,7 @@ func (s *Server) backup(r request) (int, error) {
 
 // download writes a file against a deadline.
 type download struct {
-	r       request
+	r       *request
 	c       *http.ResponseController
 	timeout time.Duration
 	begun   bool

@@ -9,7 +9,7 @@ import (
 
 // heartbeat renews the lease of the instance that the path names. Most come
 // without a body.
-func (s *Server) heartbeat(r request) (int, error) {
+func (s *Server) heartbeat(r *request) (int, error) {
 	var report *rollcall.Report
 	if r.hasBody() {
 		var err error
@@ -35,7 +35,7 @@ func (s *Server) heartbeat(r request) (int, error) {
 
 // readReport reads what an instance says with its renewal; nil if that is
 // nothing.
-func (s *Server) readReport(r request) (*rollcall.Report, error) {
+func (s *Server) readReport(r *request) (*rollcall.Report, error) {
 	d, err := s.read(r, s.o.MaxBody)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (s *Server) readReport(r request) (*rollcall.Report, error) {
 }
 
 // heartbeats renews many leases.
-func (s *Server) heartbeats(r request) (int, error) {
+func (s *Server) heartbeats(r *request) (int, error) {
 	rs, err := s.readRenewals(r)
 	if err != nil {
 		return 0, err
@@ -72,7 +72,7 @@ func (s *Server) heartbeats(r request) (int, error) {
 	return r.send(s, http.StatusOK, append(b, "]}\n"...))
 }
 
-func (s *Server) readRenewals(r request) ([]rollcall.Renew, error) {
+func (s *Server) readRenewals(r *request) ([]rollcall.Renew, error) {
 	d, err := s.read(r, s.o.MaxBatchBody)
 	if err != nil {
 		return nil, err

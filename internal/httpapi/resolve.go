@@ -12,7 +12,7 @@ import (
 
 // resolve answers which instances a caller should use. What the answer costs
 // when it was given before is what is written here: a look-up, four headers.
-func (s *Server) resolve(r request) (int, error) {
+func (s *Server) resolve(r *request) (int, error) {
 	a, err := s.ask(r)
 	if err != nil {
 		return 0, err
@@ -54,7 +54,7 @@ func (s *Server) resolve(r request) (int, error) {
 }
 
 // ask has the registry answer what a request asks.
-func (s *Server) ask(r request) (*resolve.Answer, error) {
+func (s *Server) ask(r *request) (*resolve.Answer, error) {
 	if r.params == nil {
 		q := s.queries.Get().(*rollcall.Query) // of which nothing else is ever set
 		defer s.queries.Put(q)

@@ -13,7 +13,7 @@ import (
 
 // handler serves one route. It writes the whole answer and returns its status,
 // or writes nothing and returns an error.
-type handler func(*Server, request) (code int, err error)
+type handler func(*Server, *request) (code int, err error)
 
 // route is one line of the API.
 type route struct {
@@ -128,7 +128,7 @@ func takes(params string) map[string]bool {
 
 func (m *mounted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := m.metrics.now()
-	rq := request{Request: r, w: w, ctx: auth.With(r.Context(), auth.Anonymous("http"))}
+	rq := request{Request: r, w: w, ctx: asAnonymous(r.Context())}
 	code, err := m.serve(&rq)
 	if err != nil {
 		code = m.server.refuse(w, r, err)
@@ -136,6 +136,16 @@ func (m *mounted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, waits := rq.params["wait"] // a long poll takes as long as it takes
 	m.metrics.done(start, code, !waits)
 	m.server.logAccess(r, m.operation, code)
+}
+
+// asAnonymous returns ctx with the principal of a request without credentials,
+// which that of a connection has already.
+func asAnonymous(ctx context.Context) context.Context {
+	anonymous := auth.Anonymous("http")
+	if auth.From(ctx) == anonymous {
+		return ctx
+	}
+	return auth.With(ctx, anonymous)
 }
 
 func (m *mounted) serve(r *request) (int, error) {
@@ -148,7 +158,7 @@ func (m *mounted) serve(r *request) (int, error) {
 			return 0, err
 		}
 	}
-	return m.handle(m.server, *r)
+	return m.handle(m.server, r)
 }
 
 // parse reads the query string and refuses what the route does not take: a

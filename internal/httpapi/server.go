@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -100,6 +102,7 @@ func HTTPServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		BaseContext:       func(net.Listener) context.Context { return asAnonymous(context.Background()) },
 	}
 	cork.Attach(s)
 	return s
@@ -169,9 +172,9 @@ func (s *Server) logAccess(r *http.Request, operation string, code int) {
 	}
 }
 
-func (s *Server) livez(r request) (int, error) { return r.text("ok\n") }
+func (s *Server) livez(r *request) (int, error) { return r.text("ok\n") }
 
-func (s *Server) readyz(r request) (int, error) {
+func (s *Server) readyz(r *request) (int, error) {
 	if err := s.reg.Ready(); err != nil {
 		return 0, err
 	}

@@ -27,7 +27,7 @@ func (r *request) pageSize() (int, error) {
 }
 
 // listServices answers with services and counts of their instances.
-func (s *Server) listServices(r request) (int, error) {
+func (s *Server) listServices(r *request) (int, error) {
 	limit, err := r.pageSize()
 	if err != nil {
 		return 0, err
@@ -45,7 +45,7 @@ func (s *Server) listServices(r request) (int, error) {
 	}{ss, next})
 }
 
-func (s *Server) settings(r request) (int, error) {
+func (s *Server) settings(r *request) (int, error) {
 	st, err := s.reg.Settings(r.ctx, r.service())
 	if err != nil {
 		return 0, err
@@ -54,7 +54,7 @@ func (s *Server) settings(r request) (int, error) {
 }
 
 // setSettings replaces a service's settings.
-func (s *Server) setSettings(r request) (int, error) {
+func (s *Server) setSettings(r *request) (int, error) {
 	d, err := s.read(r, s.o.MaxBody)
 	if err != nil {
 		return 0, err
@@ -71,7 +71,7 @@ func (s *Server) setSettings(r request) (int, error) {
 }
 
 // clearSettings puts all settings of a service back to their defaults.
-func (s *Server) clearSettings(r request) (int, error) {
+func (s *Server) clearSettings(r *request) (int, error) {
 	if err := s.reg.SetSettings(r.ctx, r.service(), nil); err != nil {
 		return 0, err
 	}

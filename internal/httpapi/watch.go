@@ -15,7 +15,7 @@ import (
 )
 
 // watch streams what a query's result is and how it changes.
-func (s *Server) watch(r request) (int, error) {
+func (s *Server) watch(r *request) (int, error) {
 	q := rollcall.Query{Service: r.PathValue("service")}
 	if err := form.Query(r.params, &q); err != nil {
 		return 0, err
@@ -87,7 +87,7 @@ func watchable(q *rollcall.Query) error {
 // and deflated, once for all who watch alike.
 type stream struct {
 	s     *Server
-	r     request
+	r     *request
 	c     *http.ResponseController
 	plan  *resolve.Plan
 	topic rollcall.ServiceKey // no service: all of a namespace, or of all
@@ -97,7 +97,7 @@ type stream struct {
 	gzip  *trailer // nil: not compressed
 }
 
-func (s *Server) newStream(r request, q *rollcall.Query, plan *resolve.Plan) *stream {
+func (s *Server) newStream(r *request, q *rollcall.Query, plan *resolve.Plan) *stream {
 	st := &stream{s: s, r: r, c: http.NewResponseController(r.w), plan: plan, sse: wantsSSE(r.Header)}
 	if q.Service != "" {
 		st.topic = q.Key()

@@ -4,6 +4,7 @@
 package load
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,6 +55,7 @@ func (t *Table) Move(key rollcall.Key, p rollcall.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.any.Store(true)
+	key = clone(key)
 	t.positions[key] = p
 	t.moved[key] = struct{}{}
 	t.generation++
@@ -65,7 +67,18 @@ func (t *Table) Move(key rollcall.Key, p rollcall.Position) {
 func (t *Table) Report(key rollcall.Key, l rollcall.Load) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if _, known := t.loads[key]; !known {
+		key = clone(key)
+	}
 	t.loads[key] = l
+}
+
+// clone returns a key with memory of its own: that of one that was read from a
+// request is the request's.
+func clone(k rollcall.Key) rollcall.Key {
+	return rollcall.Key{ServiceKey: rollcall.ServiceKey{
+		Namespace: strings.Clone(k.Namespace), Service: strings.Clone(k.Service),
+	}, ID: strings.Clone(k.ID)}
 }
 
 // Position returns where an instance said it is since it was registered.

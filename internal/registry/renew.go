@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
@@ -148,10 +149,10 @@ func (r *Registry) takeIn(key rollcall.Key, rep *rollcall.Report) {
 		changed = changed || c
 	}
 	if rep.Status != 0 {
-		say(rollcall.Finding{Slot: rollcall.SlotStatus, Status: rep.Status, Reason: rep.Note})
+		say(rollcall.Finding{Slot: rollcall.SlotStatus, Status: rep.Status, Reason: strings.Clone(rep.Note)})
 	}
 	for name, c := range rep.Checks {
-		say(rollcall.Finding{Slot: rollcall.CheckSlot(name), Status: c.Status, Reason: c.Note})
+		say(rollcall.Finding{Slot: rollcall.CheckSlot(name), Status: c.Status, Reason: strings.Clone(c.Note)})
 	}
 	if changed {
 		r.judgeAnew(key)

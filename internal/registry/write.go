@@ -55,11 +55,24 @@ func (r *Registry) Register(ctx context.Context, i rollcall.Instance, ifMatch ro
 		return rollcall.Instance{}, false, err
 	}
 	r.metrics.registrations.Inc()
-	if item := r.catalog.Item(key); item != nil {
-		return r.show(item), old == nil, nil
+	return r.asRegistered(i, put, rev), old == nil, nil
+}
+
+// asRegistered returns what was registered as [Registry.show] does, without
+// unpacking it again if it is what can be read now.
+func (r *Registry) asRegistered(i rollcall.Instance, put rollcall.InstancePut, rev rollcall.Revision) rollcall.Instance {
+	item := r.catalog.Item(put.Key)
+	switch {
+	case item == nil: // and gone again already
+		i.Revision, i.Incarnation = rev, rev
+		return i
+	case item.Revision() != rev || item.Record() != put.Record:
+		return r.show(item)
 	}
-	i.Revision, i.Incarnation = rev, rev // and gone again already
-	return i, old == nil, nil
+	health := item.Health()
+	i.Health, i.Revision, i.Incarnation, i.RegisteredAt = &health, rev, item.Incarnation(), item.Registered()
+	i.EffectiveWeight, i.Load, i.Provisional = i.Weight, nil, false
+	return i
 }
 
 // prepare makes a registration ready to be packed.
@@ -386,7 +399,7 @@ func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.O
 		if o.Expires != nil && o.Expires.Before(time.Now()) {
 			return rollcall.Invalid("expires", "is in the past")
 		}
-		o = &rollcall.Override{Status: o.Status, Reason: o.Reason, Expires: o.Expires, By: auth.From(ctx).Name, Since: now()}
+		o = &rollcall.Override{Status: o.Status, Reason: strings.Clone(o.Reason), Expires: o.Expires, By: auth.From(ctx).Name, Since: now()}
 		why = o.Reason
 	}
 	_, err := r.append(ctx, rollcall.Batch{

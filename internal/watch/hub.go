@@ -59,6 +59,7 @@ type Hub struct {
 	bytes    int               // what it keeps in memory, roughly
 	trimmed  rollcall.Revision // of the newest event that was forgotten
 	closed   bool
+	touched  []*topic // by the publication under way
 }
 
 type stored struct {
@@ -123,18 +124,22 @@ func (h *Hub) Publish(s *catalog.Snapshot, events []catalog.Event) {
 		h.forget()
 		return
 	}
-	var touched []*topic
+	touched := h.touched[:0]
+	var topics [3]*topic // of the last event; most are of the same namespace, many of one service
 	for i := range events {
 		e := &events[i]
-		st := stored{at: now, event: e, bytes: size(e)}
 		for n, name := range [...]Topic{e.Service, {Namespace: e.Service.Namespace}, {}} {
-			t := h.topic(name)
+			t := topics[n]
+			if t == nil || t.name != name {
+				t = h.topic(name)
+				topics[n] = t
+			}
 			if len(t.fresh) == 0 {
 				touched = append(touched, t)
 			}
 			t.fresh = append(t.fresh, e)
-			st.topics[n] = t
 		}
+		st := stored{at: now, event: e, topics: topics, bytes: size(e)}
 		h.order = append(h.order, st)
 		h.bytes += st.bytes
 	}
@@ -146,6 +151,8 @@ func (h *Hub) Publish(s *catalog.Snapshot, events []catalog.Event) {
 	for _, t := range touched {
 		t.signal()
 	}
+	clear(touched)
+	h.touched = touched
 }
 
 // size returns what the history keeps in memory for an event, roughly: the

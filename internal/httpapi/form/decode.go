@@ -16,6 +16,7 @@ import (
 // Decoder reads one body after the other. Its methods belong to one goroutine.
 type Decoder struct {
 	buf  []byte
+	body string // buf as text, of which what is read are parts; "" until it is needed
 	in   bytes.Buffer
 	json jsontext.Decoder
 	what string // is being read, for errors about the whole of it
@@ -50,7 +51,7 @@ func (d *Decoder) Fill(r io.Reader, length int64) error {
 
 // Begin begins to decode a body, and owns it from then on.
 func (d *Decoder) Begin(body []byte) {
-	d.buf = body
+	d.buf, d.body = body, ""
 	d.in = *bytes.NewBuffer(body)
 	d.json.Reset(&d.in)
 	d.what, d.base, d.broken = "the body", 0, false
@@ -61,7 +62,7 @@ func (d *Decoder) Release() {
 	if d.buf = d.buf[:0]; cap(d.buf) > 1<<20 {
 		d.buf = nil
 	}
-	d.in = bytes.Buffer{}
+	d.in, d.body = bytes.Buffer{}, ""
 }
 
 // Empty reports whether the body has no bytes.
@@ -175,8 +176,8 @@ func (d *Decoder) name(p jsontext.Pointer, base int) string {
 }
 
 // object reads an object and calls member for each name in it, which reads the
-// value and must not keep the name. null is an object without members.
-func (d *Decoder) object(member func(name []byte) error) error {
+// value. null is an object without members.
+func (d *Decoder) object(member func(name string) error) error {
 	kind, _, err := d.next()
 	switch {
 	case err != nil:
@@ -194,7 +195,7 @@ func (d *Decoder) object(member func(name []byte) error) error {
 		if kind == '}' {
 			return nil
 		}
-		if err := member(unquoted(raw)); err != nil {
+		if err := member(d.unquote(raw)); err != nil {
 			return err
 		}
 	}
@@ -231,7 +232,7 @@ func (d *Decoder) text(to *string) error {
 	case err != nil:
 		return err
 	case kind == '"':
-		*to = unquote(raw)
+		*to = d.unquote(raw)
 	case kind != 'n':
 		return d.wrong(kind, "a string")
 	}
@@ -249,7 +250,7 @@ func (d *Decoder) parsed(want string, parse func(string) error) error {
 	case kind != '"':
 		return d.wrong(kind, want)
 	}
-	if err := parse(unquote(raw)); err != nil {
+	if err := parse(d.unquote(raw)); err != nil {
 		return d.fail(err.Error())
 	}
 	return nil
@@ -334,9 +335,20 @@ func (d *Decoder) null() bool {
 	return err == nil
 }
 
-// unquote returns what a JSON string says.
-func unquote(raw []byte) string { return string(unquoted(raw)) }
+// unquote returns what the JSON string that was read last says. All texts of a
+// body share its memory: whoever keeps one for long copies it.
+func (d *Decoder) unquote(raw []byte) string {
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return string(unquoted(raw))
+	}
+	if d.body == "" {
+		d.body = string(d.buf)
+	}
+	end := int(d.json.InputOffset())
+	return d.body[end-len(raw)+1 : end-1]
+}
 
+// unquoted returns what a JSON string says.
 func unquoted(raw []byte) []byte {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return raw[1 : len(raw)-1]

@@ -177,7 +177,7 @@ func TestManyErrors(t *testing.T) {
 		{`[` + good + `,` + good + `,` + good + `,` + good + `]`, "", "more than 3"},
 		{`[{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `},` + good + `]`, "", "nests deeper"},
 	} {
-		items, err := begin(c.body).Instances(3)
+		items, wrong, err := begin(c.body).Instances(3)
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%.80s: %v, want %q", c.body, err, c.err)
@@ -185,10 +185,10 @@ func TestManyErrors(t *testing.T) {
 			continue
 		}
 		var got []string
-		for _, i := range items {
+		for n := range items {
 			var e *rollcall.Error
 			field := "-"
-			if errors.As(i.Err, &e) {
+			if errors.As(wrong[n], &e) {
 				field = e.Field
 			}
 			got = append(got, field)
@@ -334,7 +334,7 @@ func BenchmarkInstances(b *testing.B) {
 	var d Decoder
 	for b.Loop() {
 		d.Begin(body)
-		if is, err := d.Instances(100); err != nil || len(is) != 100 {
+		if is, _, err := d.Instances(100); err != nil || len(is) != 100 {
 			b.Fatal(err)
 		}
 	}

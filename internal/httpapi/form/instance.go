@@ -12,27 +12,26 @@ func (d *Decoder) Instance(i *rollcall.Instance) error {
 	return d.whole(func() error { return d.instance(i) })
 }
 
-// Item is what was read of one instance of many. Err says why it cannot be
-// registered.
-type Item struct {
-	rollcall.Instance
-	Err error
-}
-
 // Instances reads many registrations: an array, or one after the other
-// (NDJSON). What is wrong with one of them alone is said in its item.
-func (d *Decoder) Instances(most int) (items []Item, _ error) {
+// (NDJSON). What is wrong with one of them alone is said in wrong, by its place.
+func (d *Decoder) Instances(most int) (all []rollcall.Instance, wrong map[int]error, _ error) {
+	all = make([]rollcall.Instance, 0, min(most, len(d.buf)/256+1))
 	one := func() error {
-		if len(items) == most {
+		n := len(all)
+		if n == most {
 			return tooMany(most, "instances")
 		}
-		var i Item
 		depth := d.json.StackDepth()
 		d.what, d.base = "the item", depth
-		if i.Err = d.instance(&i.Instance); d.broken {
-			return i.Err
+		all = append(all, rollcall.Instance{})
+		if err := d.instance(&all[n]); d.broken {
+			return err
+		} else if err != nil {
+			if wrong == nil {
+				wrong = map[int]error{}
+			}
+			wrong[n] = err
 		}
-		items = append(items, i)
 		return d.leave(depth)
 	}
 	err := d.whole(func() (err error) {
@@ -51,7 +50,7 @@ func (d *Decoder) Instances(most int) (items []Item, _ error) {
 		}
 		return d.wrong(kind, "an array of instances, or one instance a line,")
 	})
-	return items, err
+	return all, wrong, err
 }
 
 func tooMany(most int, what string) error {
@@ -62,8 +61,8 @@ func tooMany(most int, what string) error {
 // ignored, so that what was read can be changed and put back.
 func (d *Decoder) instance(i *rollcall.Instance) error {
 	var port, ports bool
-	err := d.object(func(name []byte) error {
-		switch string(name) {
+	err := d.object(func(name string) error {
+		switch name {
 		case "namespace":
 			return d.text(&i.Namespace)
 		case "service":
@@ -74,10 +73,9 @@ func (d *Decoder) instance(i *rollcall.Instance) error {
 			return d.text(&i.Address)
 		case "ports":
 			ports = true
-			return d.object(func(name []byte) error {
-				key := string(name)
+			return d.object(func(name string) error {
 				n, err := d.integer(math.MaxUint16)
-				put(&i.Ports, key, uint16(n))
+				put(&i.Ports, name, uint16(n))
 				return err
 			})
 		case "port":
@@ -94,18 +92,16 @@ func (d *Decoder) instance(i *rollcall.Instance) error {
 		case "position":
 			return d.position(&i.Position)
 		case "capabilities":
-			return d.object(func(name []byte) error {
-				key := string(name)
+			return d.object(func(name string) error {
 				v, err := d.value()
-				put(&i.Capabilities, key, v)
+				put(&i.Capabilities, name, v)
 				return err
 			})
 		case "metadata":
-			return d.object(func(name []byte) error {
-				key := string(name)
+			return d.object(func(name string) error {
 				var v string
 				err := d.text(&v)
-				put(&i.Metadata, key, v)
+				put(&i.Metadata, name, v)
 				return err
 			})
 		case "weight":
@@ -151,8 +147,8 @@ func put[V any](m *map[string]V, key string, v V) {
 }
 
 func (d *Decoder) locality(l *rollcall.Locality) error {
-	return d.object(func(name []byte) error {
-		switch string(name) {
+	return d.object(func(name string) error {
+		switch name {
 		case "region":
 			return d.text(&l.Region)
 		case "zone":
@@ -170,8 +166,8 @@ func (d *Decoder) position(to **rollcall.Position) error {
 	}
 	var p rollcall.Position
 	var lat, lon bool
-	err := d.object(func(name []byte) error {
-		switch string(name) {
+	err := d.object(func(name string) error {
+		switch name {
 		case "lat":
 			lat = true
 			return d.number(&p.Lat)
@@ -211,7 +207,7 @@ func (d *Decoder) scalar(want string) (v rollcall.Value, _ error) {
 	case 't', 'f':
 		return rollcall.Bool(kind == 't'), nil
 	case '"':
-		return rollcall.String(unquote(raw)), nil
+		return rollcall.String(d.unquote(raw)), nil
 	case '0':
 		var n float64
 		err := d.float(raw, &n)
@@ -221,8 +217,8 @@ func (d *Decoder) scalar(want string) (v rollcall.Value, _ error) {
 }
 
 func (d *Decoder) lease(l *rollcall.Lease) error {
-	return d.object(func(name []byte) error {
-		switch string(name) {
+	return d.object(func(name string) error {
+		switch name {
 		case "mode":
 			return d.text((*string)(&l.Mode))
 		case "ttl":
@@ -235,8 +231,8 @@ func (d *Decoder) lease(l *rollcall.Lease) error {
 }
 
 func (d *Decoder) check(c *rollcall.Check) error {
-	return d.object(func(name []byte) error {
-		switch string(name) {
+	return d.object(func(name string) error {
+		switch name {
 		case "name":
 			return d.text(&c.Name)
 		case "type":

@@ -19,8 +19,8 @@ func (d *Decoder) Settings(s *rollcall.Settings) error {
 }
 
 func (d *Decoder) override(o *rollcall.Override, now time.Time) error {
-	return d.object(func(name []byte) error {
-		switch string(name) {
+	return d.object(func(name string) error {
+		switch name {
 		case "status":
 			return d.status(&o.Status)
 		case "reason":
@@ -62,8 +62,8 @@ func (d *Decoder) settings(s *rollcall.Settings) error {
 		*to = new(float64)
 		return d.number(*to)
 	}
-	return d.object(func(name []byte) error {
-		switch string(name) {
+	return d.object(func(name string) error {
+		switch name {
 		case "dns_ttl":
 			if d.null() {
 				return nil

@@ -73,7 +73,7 @@ func says(v any, s string, fold bool) bool {
 	if !ok || raw.Kind() != '"' {
 		return false
 	}
-	is := unquote(raw)
+	is := string(unquoted(raw))
 	return is == s || fold && strings.EqualFold(is, s)
 }
 
@@ -110,9 +110,8 @@ func (d *Decoder) tree() (any, error) {
 		return nil, d.fail(fmt.Sprintf("nests deeper than %d levels", maxDepth))
 	}
 	m := map[string]any{}
-	err := d.object(func(name []byte) (err error) {
-		key := string(name)
-		m[key], err = d.tree()
+	err := d.object(func(name string) (err error) {
+		m[name], err = d.tree()
 		return err
 	})
 	return m, err

@@ -1,7 +1,6 @@
 package form
 
 import (
-	"strings"
 
 	"github.com/rollcall-registry/rollcall"
 )
@@ -12,18 +11,17 @@ func (d *Decoder) Report(r *rollcall.Report) error {
 }
 
 func (d *Decoder) report(r *rollcall.Report) error {
-	return d.object(func(name []byte) error {
-		switch string(name) {
+	return d.object(func(name string) error {
+		switch name {
 		case "status":
 			return d.status(&r.Status)
 		case "note":
 			return d.text(&r.Note)
 		case "checks":
-			return d.object(func(name []byte) error {
-				key := string(name)
+			return d.object(func(name string) error {
 				var c rollcall.CheckReport
-				err := d.object(func(name []byte) error {
-					switch string(name) {
+				err := d.object(func(name string) error {
+					switch name {
 					case "status":
 						return d.status(&c.Status)
 					case "note":
@@ -31,7 +29,7 @@ func (d *Decoder) report(r *rollcall.Report) error {
 					}
 					return d.unknown()
 				})
-				put(&r.Checks, key, c)
+				put(&r.Checks, name, c)
 				return err
 			})
 		case "load":
@@ -49,8 +47,8 @@ func (d *Decoder) load(to **rollcall.Load) error {
 	}
 	l := new(rollcall.Load)
 	*to = l
-	return d.object(func(name []byte) error {
-		switch string(name) {
+	return d.object(func(name string) error {
+		switch name {
 		case "utilization":
 			return d.number(&l.Utilization)
 		case "in_flight":
@@ -75,22 +73,22 @@ func (d *Decoder) Renewals(namespace string, most int) (rs []rollcall.Renew, _ e
 }
 
 func (d *Decoder) renewals(namespace string, most int, rs *[]rollcall.Renew) error {
-	return d.object(func(name []byte) error {
-		if string(name) != "renew" {
+	return d.object(func(name string) error {
+		if name != "renew" {
 			return d.unknown()
 		}
-		var last rollcall.ServiceKey // most renewals are of few services
+		*rs = make([]rollcall.Renew, 0, min(most, len(d.buf)/48))
 		return d.array(func() error {
 			if len(*rs) == most {
 				return tooMany(most, "renewals")
 			}
 			n := rollcall.Renew{Key: rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: namespace}}}
-			err := d.object(func(name []byte) error {
-				switch string(name) {
+			err := d.object(func(name string) error {
+				switch name {
 				case "namespace":
-					return d.again(&n.Key.Namespace, last.Namespace)
+					return d.text(&n.Key.Namespace)
 				case "service":
-					return d.again(&n.Key.Service, last.Service)
+					return d.text(&n.Key.Service)
 				case "id":
 					return d.text(&n.Key.ID)
 				case "load":
@@ -103,28 +101,9 @@ func (d *Decoder) renewals(namespace string, most int, rs *[]rollcall.Renew) err
 			if err == nil && (n.Key.Service == "" || n.Key.ID == "") {
 				return d.fail("needs both service and id")
 			}
-			last = n.Key.ServiceKey
-			n.Key.ServiceKey = rollcall.NewServiceKey(last.Namespace, last.Service)
+			n.Key.ServiceKey = rollcall.NewServiceKey(n.Key.Namespace, n.Key.Service)
 			*rs = append(*rs, n)
 			return err
 		})
 	})
-}
-
-// again reads a string that is likely the same as the last one, and shares its
-// memory then.
-func (d *Decoder) again(to *string, last string) error {
-	kind, raw, err := d.next()
-	switch {
-	case err != nil:
-		return err
-	case kind == 'n':
-	case kind != '"':
-		return d.wrong(kind, "a string")
-	case string(raw[1:len(raw)-1]) == last && !strings.Contains(last, `\`):
-		*to = last
-	default:
-		*to = unquote(raw)
-	}
-	return nil
 }
