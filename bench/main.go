@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"io"
@@ -30,8 +31,9 @@ func main() {
 
 const usage = `bench measures Rollcall:
 
-  go run . [flags] [figure...]    measure figures, all if none is named, and print the table
-  go run . table FOLDER           print the table of earlier results
+  go run . [flags] [figure...]            measure figures, all if none is named, and print the table
+  go run . [-markdown] table FOLDER       print the table of earlier results
+  go run . [-images FOLDER] plot FOLDER   draw the curves of earlier results, as SVG
 
 `
 
@@ -46,6 +48,7 @@ func run(args []string, out, progress io.Writer) error {
 	f.DurationVar(&o.Length, "duration", 5*time.Second, "length of a round")
 	f.DurationVar(&o.Warmup, "warmup", 5*time.Second, "warm-up of each side, once")
 	f.BoolVar(&o.Short, "short", false, "2 rounds of 1 s and little data, to see that it works")
+	f.DurationVar(&o.Churn, "churn", time.Minute, "length of the figure churn, 20m for its goal")
 	f.StringVar(&o.Binary, "rollcall-binary", "../bin/rollcall", "the binary to start")
 	f.StringVar(&o.Data, "data", os.TempDir(), "folder for data, on the disk to measure")
 	peer := func(p *figures.Peer, name, what string) {
@@ -56,11 +59,16 @@ func run(args []string, out, progress io.Writer) error {
 	peer(&o.Consul, "consul", "a Consul agent to compare with")
 	peer(&o.Etcd, "etcd", "an etcd server to compare with")
 	f.BoolVar(&o.Embed, "etcd-embedded", false, "start an etcd to compare with, of the library this program is built with")
+	markdown := f.Bool("markdown", false, "print the table in Markdown")
+	images := f.String("images", ".", "folder to draw charts in")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+	if f.Arg(0) == "plot" {
+		return draw(f.Arg(1), *images)
+	}
 	if f.Arg(0) == "table" {
-		return reprint(out, f.Arg(1))
+		return reprint(out, f.Arg(1), *markdown)
 	}
 	chosen := figures.Find(f.Args())
 	if *list {
@@ -77,12 +85,36 @@ func run(args []string, out, progress io.Writer) error {
 }
 
 // reprint prints the table of earlier results.
-func reprint(out io.Writer, folder string) error {
+func reprint(out io.Writer, folder string, markdown bool) error {
 	r, err := report.Open(folder)
 	if err != nil {
 		return err
 	}
+	if markdown {
+		return r.Markdown(out, figures.Rows())
+	}
 	return r.Table(out, figures.Rows())
+}
+
+// draw draws the curves of earlier results.
+func draw(folder, images string) error {
+	r, err := report.Open(folder)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(images, 0o755); err != nil {
+		return err
+	}
+	for _, c := range figures.Charts(r) {
+		var b bytes.Buffer
+		if err := c.Draw(&b); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(images, c.Name+".svg"), b.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // measure measures the figures and prints their table, also if one of them fails.

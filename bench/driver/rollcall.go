@@ -13,8 +13,8 @@ const (
 	about = `"address":"10.0.3.17","ports":{"http":8080},"version":"2.4.1","node":"host-17",` +
 		`"locality":{"region":"eu-west","zone":"eu-west-1a"},` +
 		`"capabilities":{"gpu":2,"canary":true,"codecs":["h264","av1"]},` +
-		`"metadata":{"team":"checkout","tier":"gold","build":"4711","commit":"c0ffee"},` +
-		`"lease":{"ttl":"1h","remove_after":"1h"}`
+		`"metadata":{"team":"checkout","tier":"gold","build":"4711","commit":"c0ffee"},` + longLease
+	longLease = `"lease":{"ttl":"1h","remove_after":"1h"}`
 	services  = "/api/v1/services/"
 	rcService = "service-{service}"
 	rcID      = "i-{id}"
@@ -67,9 +67,25 @@ func RollcallWatch(host, service string) wire.Template {
 	return wire.Request("GET", services+name+"/watch"+query, host, "")
 }
 
+// RollcallDeregister removes an instance.
+func RollcallDeregister(host string) wire.Template {
+	return wire.Request("DELETE", services+rcService+"/instances/"+rcID, host, "")
+}
+
+// RollcallOf reads a service.
+func RollcallOf(host, service string) wire.Template {
+	return wire.Request("GET", services+service, host, "")
+}
+
 // RollcallRegisterBatch returns registrations of n at a time.
 func RollcallRegisterBatch(host string, n int) wire.Batch {
-	return wire.NewBatch("POST", "/api/v1/instances", host, n, "[", `{"service":"`+rcService+`","id":"`+rcID+`",`+about+`}`, "]")
+	return RollcallRegisterBatchWith(host, n, longLease)
+}
+
+// RollcallRegisterBatchWith does so with another lease, given as a member of JSON.
+func RollcallRegisterBatchWith(host string, n int, lease string) wire.Batch {
+	item := `{"service":"` + rcService + `","id":"` + rcID + `",` + strings.Replace(about, longLease, lease, 1) + `}`
+	return wire.NewBatch("POST", "/api/v1/instances", host, n, "[", item, "]")
 }
 
 // RollcallHeartbeatBatch returns renewals of n leases at a time.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ type Options struct {
 	Length   time.Duration // of a round
 	Warmup   time.Duration // of each side, once
 	Short    bool          // little data: to see that it works
+	Churn    time.Duration // how long instances come and go
 	Binary   string        // of rollcall
 	Data     string        // folder for data directories, on the disk to measure
 	Rollcall Peer          // a server that runs already, instead of the binary
@@ -108,17 +110,41 @@ type Side struct {
 	Run  func(w load.Window) (report.Sample, error)
 }
 
+// with returns a side whose samples are given something more.
+func (s Side) with(more func(*report.Sample)) Side {
+	return Side{s.Name, func(w load.Window) (report.Sample, error) {
+		sample, err := s.Run(w)
+		if err == nil {
+			more(&sample)
+		}
+		return sample, err
+	}}
+}
+
 // Interleave warms the sides up and then measures each once a round: A-B, B-A, A-B ...
 func (b *Bench) Interleave(row string, p Params, sides ...Side) error {
+	return b.interleave(row, p, b.Rounds, b.Length, sides)
+}
+
+// Longer is [Bench.Interleave] for what shows only in some time: at most so many rounds,
+// each so long.
+func (b *Bench) Longer(row string, p Params, rounds int, length time.Duration, sides ...Side) error {
+	if b.Short {
+		length = b.Length
+	}
+	return b.interleave(row, p, min(rounds, b.Rounds), max(length, b.Length), sides)
+}
+
+func (b *Bench) interleave(row string, p Params, rounds int, length time.Duration, sides []Side) error {
 	for _, s := range sides {
 		b.progress("%s: %s: warming up", row, s.Name)
 		if _, err := s.Run(load.Window{Length: b.Warmup}); err != nil {
 			return fmt.Errorf("%s: %w", s.Name, err)
 		}
 	}
-	for round := 1; round <= b.Rounds; round++ {
+	for round := 1; round <= rounds; round++ {
 		for _, s := range sides {
-			if err := b.round(row, p, s, round); err != nil {
+			if err := b.round(row, p, s, round, length); err != nil {
 				return err
 			}
 		}
@@ -128,21 +154,39 @@ func (b *Bench) Interleave(row string, p Params, sides ...Side) error {
 }
 
 // round measures and keeps one round.
-func (b *Bench) round(row string, p Params, s Side, n int) error {
+func (b *Bench) round(row string, p Params, s Side, n int, length time.Duration) error {
 	start := time.Now()
 	// A moment for connections and caches to be there.
-	sample, err := s.Run(load.Window{Ramp: b.Length / 10, Length: b.Length})
+	sample, err := s.Run(load.Window{Ramp: length / 10, Length: length})
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.Name, err)
 	}
-	note := ""
+	note := amounts(sample)
 	if n := sample.Failed + sample.Unanswered; n > 0 {
-		note = fmt.Sprintf(", %d FAILED: %s", n, sample.Error)
+		note += fmt.Sprintf(", %d FAILED: %s", n, sample.Error)
 	}
 	b.progress("%s: %s: round %d: %.0f/s, p50 %.2f ms, p99 %.2f ms, server %.2f cores, generator %.2f, others %.2f%s", row, s.Name, n,
 		sample.PerSecond, sample.P50Ms, sample.P99Ms, sample.ServerCPU/sample.Seconds, sample.GeneratorCPU/sample.Seconds,
 		sample.OtherCPU/sample.Seconds, note)
 	return b.Results.Add(report.Round{Row: row, Side: s.Name, Round: n, Start: start.UTC(), Params: p, Sample: sample})
+}
+
+// keep keeps a round of a figure that has rounds of its own.
+func (b *Bench) keep(row, side string, n int, p Params, sample report.Sample) error {
+	text := amounts(sample)
+	if sample.Failed+sample.Unanswered > 0 {
+		text += fmt.Sprintf(", %d FAILED: %s", sample.Failed+sample.Unanswered, sample.Error)
+	}
+	b.progress("%s: %s: round %d%s", row, side, n, text)
+	return b.Results.Add(report.Round{Row: row, Side: side, Round: n, Start: time.Now().UTC(), Params: p, Sample: sample})
+}
+
+// amounts lists what only this figure has.
+func amounts(s report.Sample) (text string) {
+	for _, name := range slices.Sorted(maps.Keys(s.More)) {
+		text += fmt.Sprintf(", %s %.4g", name, s.More[name])
+	}
+	return text
 }
 
 // Rate returns the median rate of a side that was measured.

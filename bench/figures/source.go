@@ -54,15 +54,22 @@ func (f fleet) zipf() func() (service, id int) {
 	return func() (int, int) { return int(z.Uint64()), 0 }
 }
 
+// fillBatch is how many instances are registered at once; fleets are multiples of it.
+const fillBatch = 1000
+
 // fill registers a fleet, in batches.
 func (b *Bench) fill(s Server, f fleet) error {
-	const each = 1000
-	b.progress("registering %d services with %d instances", f.services, f.instances)
-	next := f.turn()
-	for left := f.instances; left > 0; left -= each {
-		if _, _, err := wire.Once(s.Addr, driver.RollcallRegisterBatch(s.Addr, min(left, each)).Append(nil, next)); err != nil {
-			return err
-		}
+	return b.fillWith(s, f, driver.RollcallRegisterBatch(s.Addr, fillBatch))
+}
+
+func (b *Bench) fillWith(s Server, f fleet, batch wire.Batch) error {
+	if f.instances == 0 {
+		return nil
 	}
-	return nil
+	b.progress("registering %d services with %d instances", f.services, f.instances)
+	r, err := wire.Load{Addr: s.Addr, Conns: 2, Total: f.instances / fillBatch, Source: many(batch, f.turn())}.Run()
+	if err == nil {
+		err = r.Err
+	}
+	return err
 }

@@ -7,7 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Batch makes requests whose body holds many items, each made of the same template.
@@ -69,4 +72,16 @@ func Once(addr string, request []byte) (*http.Response, []byte, error) {
 		err = fmt.Errorf("%s: %s: %.300s", line, reply.Status, body)
 	}
 	return reply, body, err
+}
+
+// Narrow connects with a buffer of so many bytes for what is not read.
+func Narrow(addr string, buffer int) (net.Conn, error) {
+	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		// Before it connects: the window is agreed on then.
+		if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, buffer) }); e != nil {
+			return e
+		}
+		return err
+	}}
+	return d.Dial("tcp", addr)
 }
