@@ -68,7 +68,7 @@ func lookupWork(config []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	find := func(k rollcall.ServiceKey) *catalog.View { return cat.Snapshot().View(k) }
+	find := func(k rollcall.ServiceKey) *catalog.View { return cat.View(k) }
 	if c.Map {
 		bare := map[rollcall.ServiceKey]*catalog.View{}
 		for v := range cat.Snapshot().Views(rollcall.ServiceKey{}) {
