@@ -162,6 +162,17 @@ func (t *Table) release(s *shared) {
 	}
 }
 
+// begin gives a lease a full TTL. One that is known to have lapsed has it before
+// the time to its removal begins.
+func (e *entry) begin(lapsed bool, now time.Duration) {
+	ttl := e.shared.ttl
+	e.deadline.Store(int64(now + ttl))
+	e.state = Alive
+	if lapsed && ttl > 0 {
+		e.state, e.lapsed = Lapsed, now+ttl
+	}
+}
+
 // renewReports returns the reports that a registration with these checks begins
 // with.
 func (e *entry) renewReports(checks []rollcall.Check, fresh bool, now time.Duration) []report {

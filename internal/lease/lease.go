@@ -30,8 +30,7 @@ type Grant struct {
 	Incarnation rollcall.Revision
 	Lease       rollcall.Lease
 	Checks      []rollcall.Check // those of type ttl
-	// Lapsed says that the lease was found to have lapsed before, in a state
-	// read from the log.
+	// Lapsed is what the log says: that the lease was found to have lapsed.
 	Lapsed bool
 }
 
@@ -126,8 +125,9 @@ func (t *Table) Len() (n int) {
 // of life: it gets a full TTL and its checks start over, except that what was
 // reported of checks that are the same stays. An update leaves the lease as it
 // is, except that another TTL is one from now on: silence is not held against an
-// instance by a rule that did not hold when it was silent.
-func (t *Table) Set(key rollcall.Key, g Grant) {
+// instance by a rule that did not hold when it was silent. Set reports, as does
+// [Table.Follow], whether the lease now stands as the log says.
+func (t *Table) Set(key rollcall.Key, g Grant) (agrees bool) {
 	now := t.time()
 	s, hash := t.shard(key)
 	s.mu.Lock()
@@ -150,14 +150,13 @@ func (t *Table) Set(key rollcall.Key, g Grant) {
 	}
 	switch {
 	case fresh:
-		e.deadline.Store(int64(now + ttl))
-		e.state, e.removing = Alive, false
+		e.removing = false
 		if e.more != nil {
 			e.more.why = ""
 		}
-		if g.Lapsed {
-			e.state, e.lapsed = Lapsed, now+ttl // to be removed a full TTL and remove_after from now
-		}
+		e.begin(g.Lapsed, now)
+	case !t.begun.Load():
+		e.begin(g.Lapsed, now)
 	case ttl == 0 && e.state == Lapsed: // nothing is expected any more
 		e.state = Alive
 	case ttl != was && e.state == Alive:
@@ -168,6 +167,27 @@ func (t *Table) Set(key rollcall.Key, g Grant) {
 		e.extra().reports = e.renewReports(g.Checks, fresh, now)
 	}
 	t.schedule(e)
+	return (e.state != Alive) == g.Lapsed
+}
+
+// Follow takes in whether the log says that an instance's lease has lapsed, and
+// reports whether the lease stands as it says; if not, the instance is to be
+// judged anew. Until [Table.Begin] nobody could be heard here: what the log says
+// is all there is to know, and leases follow it, whoever judged. From then on the
+// table knows better, and the log is to be told.
+func (t *Table) Follow(key rollcall.Key, lapsed bool) (agrees bool) {
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	if e == nil {
+		return true
+	}
+	if !t.begun.Load() {
+		e.begin(lapsed, t.time())
+		t.schedule(e)
+	}
+	return (e.state != Alive) == lapsed
 }
 
 // Drop forgets an instance.

@@ -264,6 +264,44 @@ func TestFoundLapsed(t *testing.T) {
 	c.wantChange(t, key("i"), 60*time.Second-2*Tick, Expired)
 }
 
+// TestFollow: until time begins a lease stands as the log says, from then on as
+// is known here.
+func TestFollow(t *testing.T) {
+	c := &clock{}
+	c.Table = New(func() time.Duration { return time.Duration(c.at.Load()) })
+	c.at.Add(int64(time.Hour))
+	follow := func(lapsed, agrees bool, want State) {
+		t.Helper()
+		if got := c.Follow(key("i"), lapsed); got != agrees {
+			t.Errorf("lapsed %v: it agrees %v, want %v", lapsed, got, agrees)
+		}
+		c.wantState(t, key("i"), want)
+	}
+	if !c.Follow(key("i"), true) {
+		t.Error("of an instance that is not known there is nothing to judge")
+	}
+	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+	follow(true, true, Lapsed)
+	follow(false, true, Alive)
+	follow(true, true, Lapsed)
+	c.Begin()
+	follow(false, false, Lapsed)
+	c.wantChange(t, key("i"), 75*time.Second, Expired)
+	follow(true, true, Expired)
+	follow(false, false, Expired)
+	c.Renew(key("i"))
+	follow(true, false, Alive)
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+
+	// What has no TTL has not lapsed, whatever the log says.
+	lapsed := grant(1, 0, 0)
+	lapsed.Lapsed = true
+	if c.Set(key("n"), lapsed) {
+		t.Error("it agrees")
+	}
+	c.wantState(t, key("n"), Alive)
+}
+
 func (c *clock) report(t *testing.T, k rollcall.Key, slot rollcall.Slot, s rollcall.Status, known, changed bool) {
 	t.Helper()
 	gotKnown, gotChanged := c.Report(k, rollcall.Finding{Slot: slot, Status: s, Reason: "said so"})

@@ -17,6 +17,7 @@ var seed = flag.Uint64("seed", 0, "seed of the model test; 0 draws one")
 // model is a table as one would write it without a thought for speed: at every
 // tick it looks at everything.
 type model struct {
+	begun   bool
 	now     time.Duration // without the pauses
 	entries map[rollcall.Key]*modelLease
 }
@@ -41,16 +42,19 @@ type modelCheck struct {
 	since    time.Duration
 }
 
-func (m *model) set(k rollcall.Key, g Grant) {
+func (m *model) set(k rollcall.Key, g Grant) (agrees bool) {
 	ttl := time.Duration(g.Lease.TTL)
 	old := m.entries[k]
 	n := &modelLease{incarnation: g.Incarnation, ttl: ttl, removeAfter: time.Duration(g.Lease.RemoveAfter), deadline: m.now + ttl}
-	if g.Lapsed {
+	if g.Lapsed && ttl > 0 {
 		n.state, n.lapsed = Lapsed, m.now+ttl
 	}
 	if old != nil && old.incarnation == g.Incarnation {
-		n.state, n.removing, n.why, n.status, n.lapsed = old.state, old.removing, old.why, old.status, old.lapsed
-		if ttl == old.ttl || old.state != Alive {
+		n.removing, n.why, n.status = old.removing, old.why, old.status
+		if m.begun {
+			n.state, n.lapsed = old.state, old.lapsed
+		}
+		if m.begun && (ttl == old.ttl || old.state != Alive) {
 			n.deadline = old.deadline
 		}
 		if ttl == 0 && old.ttl != 0 && n.state == Lapsed {
@@ -67,6 +71,21 @@ func (m *model) set(k rollcall.Key, g Grant) {
 		n.checks = append(n.checks, mc)
 	}
 	m.entries[k] = n
+	return (n.state != Alive) == g.Lapsed
+}
+
+func (m *model) follow(k rollcall.Key, lapsed bool) (agrees bool) {
+	e := m.entries[k]
+	if e == nil {
+		return true
+	}
+	if !m.begun {
+		e.state, e.deadline = Alive, m.now+e.ttl
+		if lapsed && e.ttl > 0 {
+			e.state, e.lapsed = Lapsed, m.now+e.ttl
+		}
+	}
+	return (e.state != Alive) == lapsed
 }
 
 func (m *model) renew(k rollcall.Key) (ttl time.Duration, known, changed bool) {
@@ -94,7 +113,7 @@ func (m *model) report(k rollcall.Key, f rollcall.Finding) (known, changed bool)
 			changed = c.finding.Status != f.Status
 			bad := f.Status != rollcall.Healthy && f.Status != rollcall.Degraded
 			if bad && !c.failing {
-				c.since = m.now
+				c.since = max(m.now, 1) // 0 is never there
 			}
 			c.failing, c.finding, c.deadline = bad, f, m.now+time.Duration(c.check.TTL)
 			return true, changed
@@ -157,8 +176,11 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("-seed %d", *seed)
 	rng := rand.New(rand.NewPCG(*seed, 0))
-	c := newClock(time.Duration(rng.IntN(3)) * time.Hour)
-	m := &model{now: time.Duration(c.at.Load()), entries: map[rollcall.Key]*modelLease{}}
+	c := &clock{}
+	c.at.Store(int64(rng.IntN(3)) * int64(time.Hour))
+	c.Table = New(func() time.Duration { return time.Duration(c.at.Load()) })
+	m := &model{entries: map[rollcall.Key]*modelLease{}} // its time begins with the table's
+	begin := rng.IntN(500)
 	var keys []rollcall.Key
 	for n := range 40 {
 		keys = append(keys, key(fmt.Sprint(n)))
@@ -172,23 +194,34 @@ func TestModel(t *testing.T) {
 	}
 	lapses := 0
 	for step := range 10_000 {
+		if step == begin {
+			c.Begin()
+			m.begun = true
+		}
 		// Things happen anywhere between two ticks, ticks on their beat.
 		inside := time.Duration(rng.IntN(int(Tick)))
-		c.at.Add(int64(inside))
-		m.now += inside
+		pass := func(d time.Duration) {
+			c.at.Add(int64(d))
+			if m.begun {
+				m.now += d
+			}
+		}
+		pass(inside)
 		for range rng.IntN(3) {
 			k := keys[rng.IntN(1+rng.IntN(len(keys)))]
-			switch rng.IntN(12) {
+			switch rng.IntN(13) {
+			case 12:
+				lapsed := rng.IntN(2) == 0
+				same("Follow", k, c.Follow(k, lapsed), m.follow(k, lapsed))
 			case 0:
 				g := grant(rollcall.Revision(rng.IntN(3)), pick(0, seconds(2), seconds(5), seconds(150)), pick(1, seconds(3), seconds(200)))
-				g.Lapsed = g.Lease.TTL != 0 && rng.IntN(4) == 0
+				g.Lapsed = rng.IntN(4) == 0
 				for _, name := range []string{"a", "b"} {
 					if rng.IntN(2) == 0 {
 						g.Checks = append(g.Checks, check(name, pick(seconds(1), seconds(4), seconds(120)), pick(0, 1, seconds(7), seconds(300))))
 					}
 				}
-				c.Set(k, g)
-				m.set(k, g)
+				same("Set", k, c.Set(k, g), m.set(k, g))
 			case 1:
 				if rng.IntN(4) == 0 {
 					c.Drop(k)
@@ -216,18 +249,18 @@ func TestModel(t *testing.T) {
 				same("Renew", k, fmt.Sprint(ttl, known, changed), fmt.Sprint(wantTTL, wantKnown, wantChanged))
 			}
 		}
-		rest := Tick - inside
-		c.at.Add(int64(rest))
-		m.now += rest
+		pass(Tick - inside)
 		switch rng.IntN(200) {
 		case 0: // some ticks are left out
 			late := Tick * time.Duration(1+rng.IntN(10))
-			c.at.Add(int64(late))
-			m.now += late
+			pass(late)
 		case 1: // a pause, which nobody notices
 			c.at.Add(int64(Pause + time.Duration(1+rng.IntN(int(time.Hour)))))
 		}
-		got, want := c.Tick(), m.tick()
+		got, want := c.Tick(), []rollcall.Key(nil)
+		if m.begun {
+			want = m.tick()
+		}
 		slices.SortFunc(got, byKey)
 		slices.SortFunc(want, byKey)
 		if !slices.Equal(got, want) {

@@ -51,11 +51,15 @@ func (r *Registry) followOnce(ctx context.Context) error {
 			continue
 		}
 		pending = 0
+		caughtUp := e.Revision >= known && !(e.Reset && e.More)
 		if r.forget.Swap(false) {
 			r.catalog.Forget(time.Now().Add(-knownFor), knownMost)
 		}
 		r.publish()
-		if e.Revision >= known && !(e.Reset && e.More) {
+		if caughtUp {
+			if !r.read.Load() {
+				r.begin()
+			}
 			r.inStep.Store(true)
 			r.read.Store(true)
 			r.applied.advance(e.Revision)
@@ -72,23 +76,40 @@ func (r *Registry) publish() {
 	if !r.catalog.Synced() {
 		return
 	}
+	read := r.read.Load()
 	for i := range events {
-		r.track(&events[i])
-		events[i].Change = nil // the watch history keeps events for minutes
+		e := &events[i]
+		if e.Change != nil {
+			if ev, ok := r.story(e); ok {
+				r.history.Add(ev)
+			}
+		}
+		if read && e.ID != "" {
+			r.track(e)
+		}
+		e.Change = nil // the watch history keeps events for minutes
 	}
 	r.hub.Publish(s, events)
 }
 
-// track brings the soft state in line with one event.
-func (r *Registry) track(e *catalog.Event) {
-	if e.Change != nil {
-		if ev, ok := r.story(e); ok {
-			r.history.Add(ev)
+// begin makes the soft state of what the log says in the end: what it said in
+// between is not asked of anybody any more.
+func (r *Registry) begin() {
+	for v := range r.catalog.Snapshot().Views(rollcall.ServiceKey{}) {
+		for i := range v.All() {
+			key := i.Key()
+			if !r.leases.Set(key, grant(i)) {
+				r.judgeAnew(key)
+			}
+			if o := i.Override(); o != nil {
+				r.expireAt(key, o)
+			}
 		}
 	}
-	if e.ID == "" {
-		return
-	}
+}
+
+// track brings the soft state in line with one event of an instance.
+func (r *Registry) track(e *catalog.Event) {
 	key := rollcall.Key{ServiceKey: e.Service, ID: e.ID}
 	if e.After == nil {
 		r.leases.Drop(key)
@@ -96,27 +117,20 @@ func (r *Registry) track(e *catalog.Event) {
 		r.expireAt(key, nil) // one that is registered again with it is told again
 		return
 	}
-	if e.Before == nil || !e.HealthOnly() {
-		r.grant(key, e)
+	if !e.HealthOnly() {
+		r.trackPut(key, e)
+	} else if is := lapsed(e.After); is != lapsed(e.Before) && !r.leases.Follow(key, is) {
+		r.judgeAnew(key)
 	}
 	if o := e.After.Override(); e.Before == nil || o != e.Before.Override() {
 		r.expireAt(key, o)
 	}
 }
 
-// grant sets the lease that a registration or update asks for.
-func (r *Registry) grant(key rollcall.Key, e *catalog.Event) {
-	rec := e.After.Record()
-	g := lease.Grant{Incarnation: e.After.Incarnation(), Lease: record.Lease(rec)}
-	for _, c := range record.Checks(rec) {
-		if c.Type == rollcall.CheckTTL {
-			g.Checks = append(g.Checks, c)
-		}
-	}
-	f, marked := e.After.Finding(rollcall.SlotLease)
-	g.Lapsed = marked && f.Status == rollcall.Unhealthy
-	r.leases.Set(key, g)
-	if marked || len(g.Checks) > 0 {
+// trackPut takes in a registration or update.
+func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
+	g := grant(e.After)
+	if agrees := r.leases.Set(key, g); !agrees || len(g.Checks) > 0 {
 		// What was reported meanwhile may not have found its instance.
 		r.judgeAnew(key)
 	}
@@ -126,10 +140,28 @@ func (r *Registry) grant(key rollcall.Key, e *catalog.Event) {
 	case e.Change == nil || e.Change.Via != positionDoor:
 		r.soft.Forget(key) // the update was made of where it had moved, or says where it is
 	default:
-		if p := record.Position(rec); p != nil {
+		if p := record.Position(e.After.Record()); p != nil {
 			r.soft.Logged(key, *p)
 		}
 	}
+}
+
+// grant returns the lease that an instance asks for.
+func grant(i *catalog.Item) lease.Grant {
+	rec := i.Record()
+	g := lease.Grant{Incarnation: i.Incarnation(), Lease: record.Lease(rec), Lapsed: lapsed(i)}
+	for _, c := range record.Checks(rec) {
+		if c.Type == rollcall.CheckTTL {
+			g.Checks = append(g.Checks, c)
+		}
+	}
+	return g
+}
+
+// lapsed reports whether the log says that an instance's lease has lapsed.
+func lapsed(i *catalog.Item) bool {
+	f, found := i.Finding(rollcall.SlotLease)
+	return found && f.Status == rollcall.Unhealthy
 }
 
 // story tells an event as history has it.

@@ -180,19 +180,7 @@ func TestOverrideExpires(t *testing.T) {
 		log := memory.New()
 		i := payments("p-1")
 		i.Lease.Mode = rollcall.LeaseNone
-		run := func(test func(r *registry.Registry)) {
-			ctx, cancel := context.WithCancel(t.Context())
-			r := registry.New(registry.Options{Log: log, Logger: discard()})
-			done := make(chan error, 1)
-			go func() { done <- r.Run(ctx) }()
-			if err := r.WaitSynced(ctx); err != nil {
-				t.Fatal(err)
-			}
-			test(r)
-			cancel()
-			<-done
-		}
-		run(func(r *registry.Registry) {
+		during(t, log, func(r *registry.Registry) {
 			register(t, r, i)
 			at := time.Now().Add(2 * time.Hour)
 			if err := r.Override(t.Context(), p1, &rollcall.Override{Status: rollcall.Unhealthy, Expires: &at}); err != nil {
@@ -201,29 +189,9 @@ func TestOverrideExpires(t *testing.T) {
 			if err := r.Deregister(t.Context(), p1, 0); err != nil {
 				t.Fatal(err)
 			}
-			var file strings.Builder
-			if err := r.Backup(t.Context(), &file); err != nil {
-				t.Fatal(err)
-			}
-			rd, err := record.NewReader(strings.NewReader(file.String()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			state, err := rd.Next()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := log.Checkpoint(t.Context(), rd.Header.Revision, func(yield func(rollcall.Change) bool) {
-				for _, c := range state {
-					if !yield(c) {
-						return
-					}
-				}
-			}); err != nil {
-				t.Fatal(err)
-			}
+			checkpoint(t, r, log)
 		})
-		run(func(r *registry.Registry) {
+		during(t, log, func(r *registry.Registry) {
 			if got := register(t, r, i).Health.Status; got != rollcall.Unhealthy {
 				t.Errorf("%v: the override should hold for a while", got)
 			}

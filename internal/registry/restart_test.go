@@ -1,0 +1,229 @@
+package registry_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/record"
+	"github.com/rollcall-registry/rollcall/internal/registry"
+	"github.com/rollcall-registry/rollcall/internal/store/memory"
+)
+
+// during runs a registry on a log for as long as test takes. It ends without a
+// checkpoint.
+func during(t *testing.T, log registry.Log, test func(r *registry.Registry)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r := registry.New(registry.Options{Log: log, Logger: discard()})
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	if err := r.WaitSynced(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.Serving()
+	synctest.Wait()
+	test(r)
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// checkpoint gives a log the registry's state as an image.
+func checkpoint(t *testing.T, r *registry.Registry, log registry.Log) {
+	t.Helper()
+	sub, _, err := r.Watch(t.Context(), &rollcall.Query{Health: "any"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	b, err := sub.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Checkpoint(t.Context(), b.State.Revision(), b.State.State()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func renew(t *testing.T, r *registry.Registry, key rollcall.Key, rep *rollcall.Report) {
+	t.Helper()
+	if _, err := r.Renew(t.Context(), key, rep); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func wantStatus(t *testing.T, r *registry.Registry, key rollcall.Key, want rollcall.Status, when string) {
+	t.Helper()
+	synctest.Wait()
+	if i := instance(t, r, key); i.Health.Status != want {
+		t.Errorf("%s it is %v (%s), want %v", when, i.Health.Status, i.Health.Reason, want)
+	}
+}
+
+// checked is an instance whose lease is looked at anew after a restart, because
+// it has a check.
+func checked() rollcall.Instance {
+	i := payments("p-1")
+	i.Checks = []rollcall.Check{{Name: "c", Type: rollcall.CheckTTL, TTL: rollcall.Duration(time.Hour)}}
+	return i
+}
+
+var good = &rollcall.Report{Checks: map[string]rollcall.CheckReport{"c": {Status: rollcall.Healthy}}}
+
+// TestMarkedOverRestart: one that was marked is still marked after a restart,
+// whatever is between its registration and the end of the log; its first renewal
+// ends that, and silence its registration, a TTL and remove_after later.
+func TestMarkedOverRestart(t *testing.T) {
+	for name, i := range map[string]rollcall.Instance{"plain": payments("p-1"), "with a check": checked()} {
+		for _, image := range []string{"none", "before it was marked", "after"} {
+			t.Run(name+", checkpoint "+image, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					mark := func() *memory.Log {
+						log := memory.New()
+						during(t, log, func(r *registry.Registry) {
+							register(t, r, i)
+							if len(i.Checks) > 0 {
+								renew(t, r, p1, good)
+							}
+							if image == "before it was marked" {
+								checkpoint(t, r, log)
+							}
+							time.Sleep(16 * time.Second)
+							wantStatus(t, r, p1, rollcall.Unhealthy, "silent before the restart,")
+							if image == "after" {
+								checkpoint(t, r, log)
+							}
+						})
+						return log
+					}
+					during(t, mark(), func(r *registry.Registry) {
+						wantStatus(t, r, p1, rollcall.Unhealthy, "silent, right after the restart")
+						time.Sleep(10 * time.Second)
+						renew(t, r, p1, nil)
+						wantStatus(t, r, p1, rollcall.Healthy, "renewed after the restart,")
+						time.Sleep(14 * time.Second)
+						wantStatus(t, r, p1, rollcall.Healthy, "within a TTL of that")
+						time.Sleep(2 * time.Second)
+						wantStatus(t, r, p1, rollcall.Unhealthy, "after a TTL of that")
+					})
+					during(t, mark(), func(r *registry.Registry) {
+						removeAfter := time.Duration(instance(t, r, p1).Lease.RemoveAfter)
+						time.Sleep(15*time.Second + removeAfter - time.Second)
+						wantStatus(t, r, p1, rollcall.Unhealthy, "silent for less than a TTL and remove_after")
+						time.Sleep(2 * time.Second)
+						if _, err := r.Instance(t.Context(), p1); err == nil {
+							t.Error("silent for a TTL and remove_after, it is still there")
+						}
+					})
+				})
+			})
+		}
+	}
+}
+
+// TestRevivedOverRestart: a checkpoint says that an instance was marked, and the
+// log behind it that it was heard from again. Nobody could hear it since: it has
+// a whole TTL.
+func TestRevivedOverRestart(t *testing.T) {
+	for name, i := range map[string]rollcall.Instance{"plain": payments("p-1"), "with a check": checked()} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := memory.New()
+				during(t, log, func(r *registry.Registry) {
+					register(t, r, i)
+					if len(i.Checks) > 0 {
+						renew(t, r, p1, good)
+					}
+					time.Sleep(16 * time.Second)
+					checkpoint(t, r, log)
+					renew(t, r, p1, nil)
+					wantStatus(t, r, p1, rollcall.Healthy, "before the restart")
+				})
+				during(t, log, func(r *registry.Registry) {
+					wantStatus(t, r, p1, rollcall.Healthy, "right after the restart")
+					_, err := r.Update(t.Context(), p1, 0, func(i *rollcall.Instance) error { i.Version = "2"; return nil })
+					if err != nil {
+						t.Fatal(err)
+					}
+					wantStatus(t, r, p1, rollcall.Healthy, "updated after the restart,")
+					time.Sleep(14 * time.Second)
+					wantStatus(t, r, p1, rollcall.Healthy, "within a TTL of the restart")
+					time.Sleep(2 * time.Second)
+					wantStatus(t, r, p1, rollcall.Unhealthy, "after a TTL of the restart")
+				})
+			})
+		})
+	}
+}
+
+// TestMarkedWithoutLease: the process died when the log had taken a lease away
+// and not yet the mark. Nothing is expected of the instance, so nobody would end
+// that but the next process.
+func TestMarkedWithoutLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.New()
+		during(t, log, func(r *registry.Registry) {
+			register(t, r, payments("p-1"))
+			time.Sleep(16 * time.Second)
+		})
+		var without rollcall.Instance
+		during(t, log, func(r *registry.Registry) { without = instance(t, r, p1) })
+		put := rollcall.InstancePut{Key: p1, Incarnation: without.Incarnation, RegisteredAt: without.RegisteredAt}
+		without.Lease = rollcall.Lease{Mode: rollcall.LeaseNone}
+		put.Record = record.Pack(&without)
+		if _, err := log.Append(t.Context(), rollcall.Batch{Changes: []rollcall.Change{{At: time.Now().UTC(), Body: put}}}); err != nil {
+			t.Fatal(err)
+		}
+		during(t, log, func(r *registry.Registry) {
+			wantStatus(t, r, p1, rollcall.Healthy, "without a lease")
+		})
+	})
+}
+
+// TestVerdictOfAnother: what another member wrote of a lease is taken as it is
+// while nobody can be heard here, and is answered with what was heard after.
+func TestVerdictOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.New()
+		says := func(s rollcall.Status) {
+			t.Helper()
+			put := rollcall.HealthPut{Service: p1.ServiceKey, Slot: rollcall.SlotLease, Status: s, IDs: []string{p1.ID}}
+			if _, err := log.Append(t.Context(), rollcall.Batch{Changes: []rollcall.Change{{At: time.Now().UTC(), Body: put}}}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		during(t, log, func(r *registry.Registry) { register(t, r, payments("p-1")) })
+		r := registry.New(registry.Options{Log: log, Logger: discard()})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		if err := r.WaitSynced(ctx); err != nil {
+			t.Fatal(err)
+		}
+		says(rollcall.Unhealthy)
+		wantStatus(t, r, p1, rollcall.Unhealthy, "marked before the doors are open")
+		says(rollcall.Healthy)
+		says(rollcall.Unhealthy)
+		r.Serving()
+		time.Sleep(14 * time.Second)
+		wantStatus(t, r, p1, rollcall.Unhealthy, "silent since,")
+		renew(t, r, p1, nil)
+		wantStatus(t, r, p1, rollcall.Healthy, "renewed,")
+		says(rollcall.Unhealthy)
+		wantStatus(t, r, p1, rollcall.Healthy, "heard from here")
+		time.Sleep(16 * time.Second)
+		wantStatus(t, r, p1, rollcall.Unhealthy, "silent again")
+		says(rollcall.Healthy)
+		wantStatus(t, r, p1, rollcall.Unhealthy, "not heard from here")
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
