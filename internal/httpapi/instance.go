@@ -69,7 +69,7 @@ func (s *Server) readInstance(r *request) (i rollcall.Instance, err error) {
 	if err != nil {
 		return i, err
 	}
-	defer s.done(d)
+	r.decoder = d // whose maps the answer is made of
 	if err := d.Instance(&i); err != nil {
 		return i, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 )
 
 // handler serves one route. It writes the whole answer and returns its status,
@@ -31,6 +32,8 @@ type request struct {
 	w      http.ResponseWriter
 	ctx    context.Context // with the caller's principal
 	params url.Values      // nil if there are none; only those that the route takes
+
+	decoder *form.Decoder // to be given back once there is an answer; may be nil
 }
 
 const api = "/api/v1"
@@ -130,6 +133,9 @@ func (m *mounted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := m.metrics.now()
 	rq := request{Request: r, w: w, ctx: asAnonymous(r.Context())}
 	code, err := m.serve(&rq)
+	if rq.decoder != nil {
+		m.server.done(rq.decoder)
+	}
 	if err != nil {
 		code = m.server.refuse(w, r, err)
 	}

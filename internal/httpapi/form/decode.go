@@ -22,6 +22,11 @@ type Decoder struct {
 	what string // is being read, for errors about the whole of it
 	base int    // levels that a field's name leaves out: those around one item of many
 
+	// Of an instance; see [Decoder.Instance].
+	ports        map[string]uint16
+	capabilities map[string]rollcall.Value
+	metadata     map[string]string
+
 	broken bool // the JSON itself is wrong: nothing behind the error can be read
 }
 
@@ -63,7 +68,17 @@ func (d *Decoder) Release() {
 		d.buf = nil
 	}
 	d.in, d.body = bytes.Buffer{}, ""
+	if len(d.ports)+len(d.capabilities)+len(d.metadata) > maxKept {
+		d.ports, d.capabilities, d.metadata = nil, nil, nil
+	}
+	clear(d.ports)
+	clear(d.capabilities)
+	clear(d.metadata)
 }
+
+// maxKept is how many entries the maps of an instance may have to be used
+// again: clearing a map takes as long as it has ever been large.
+const maxKept = 64
 
 // Empty reports whether the body has no bytes.
 func (d *Decoder) Empty() bool { return len(d.buf) == 0 }

@@ -7,8 +7,13 @@ import (
 	"github.com/rollcall-registry/rollcall"
 )
 
-// Instance reads one registration.
+// Instance reads one registration. Its maps are the decoder's, until that is
+// released.
 func (d *Decoder) Instance(i *rollcall.Instance) error {
+	if d.ports == nil {
+		d.ports, d.capabilities, d.metadata = map[string]uint16{}, map[string]rollcall.Value{}, map[string]string{}
+	}
+	i.Ports, i.Capabilities, i.Metadata = d.ports, d.capabilities, d.metadata
 	return d.whole(func() error { return d.instance(i) })
 }
 

@@ -1,7 +1,6 @@
 package form
 
 import (
-
 	"github.com/rollcall-registry/rollcall"
 )
 
