@@ -128,9 +128,11 @@ func (i *Item) Health() rollcall.Health {
 	return h
 }
 
-// sameRegistration reports whether i and o differ in health alone.
+// sameRegistration reports whether i and o differ in health alone. Two
+// registrations of one batch have the same revision; the text tells them apart,
+// at no cost where it is the same memory.
 func (i *Item) sameRegistration(o *Item) bool {
-	return i.revision == o.revision && i.incarnation == o.incarnation
+	return i.revision == o.revision && i.incarnation == o.incarnation && i.text == o.text
 }
 
 // find returns where slot's finding is, or would be.

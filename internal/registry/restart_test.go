@@ -227,3 +227,22 @@ func TestVerdictOfAnother(t *testing.T) {
 		}
 	})
 }
+
+// TestRegisteredTwiceAtOnce: of an instance that comes twice in one batch the
+// last one counts, its lease and checks too.
+func TestRegisteredTwiceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, memory.New())
+		first, last := payments("p-1"), checked()
+		first.Lease.Mode = rollcall.LeaseNone
+		for _, res := range r.RegisterMany(t.Context(), []rollcall.Instance{first, last}) {
+			if res.Err != nil {
+				t.Fatal(res.Err)
+			}
+		}
+		renew(t, r, p1, good)
+		wantStatus(t, r, p1, rollcall.Healthy, "renewed and reported,")
+		time.Sleep(16 * time.Second)
+		wantStatus(t, r, p1, rollcall.Unhealthy, "silent for its TTL")
+	})
+}
