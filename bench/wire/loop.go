@@ -28,7 +28,7 @@ type loop struct {
 	next       time.Duration   // the next arrival
 	line       []time.Duration // arrivals that wait, behind the served ones
 	served     int             // of the line
-	left       int             // to send, if there is a total
+	left       int             // still to come, if there is a total
 	rng        *rand.Rand
 	events     [256]unix.EpollEvent
 	scratch    []byte // for replies
@@ -130,7 +130,7 @@ func (lp *loop) run(start, begin, end time.Time) error {
 // idle reports whether nothing is under way or waits.
 func (lp *loop) idle() bool { return len(lp.spare) == len(lp.conns) && lp.waiting() == 0 }
 
-// sentAll reports whether there is a total and all of it was sent.
+// sentAll reports whether there is a total and all of it was sent, or is in line.
 func (lp *loop) sentAll() bool { return lp.load.Total > 0 && lp.left == 0 }
 
 // waiting is how many arrivals wait.
@@ -139,6 +139,7 @@ func (lp *loop) waiting() int { return len(lp.line) - lp.served }
 // saturate gives every free connection a request.
 func (lp *loop) saturate(now time.Duration) {
 	for len(lp.spare) > 0 && !lp.sentAll() {
+		lp.left--
 		lp.dispatch(now)
 	}
 }
@@ -153,6 +154,7 @@ func (lp *loop) arrivals(now, last time.Duration) time.Duration {
 			}
 		} else {
 			lp.line = append(lp.line, lp.next)
+			lp.left--
 		}
 		if lp.load.Even {
 			lp.next += time.Duration(lp.gap)
@@ -183,7 +185,6 @@ func (lp *loop) dispatch(intended time.Duration) {
 	i := lp.spare[len(lp.spare)-1]
 	lp.spare = lp.spare[:len(lp.spare)-1]
 	c := &lp.conns[i]
-	lp.left--
 	if err := c.begin(&lp.source, lp.start, intended); err != nil {
 		lp.broken(i, err)
 	}
@@ -226,6 +227,7 @@ func (lp *loop) ready(i int32) {
 	if now := time.Since(lp.start); lp.gap > 0 {
 		lp.serve()
 	} else if now < lp.end && !lp.sentAll() {
+		lp.left--
 		lp.dispatch(now)
 	}
 }

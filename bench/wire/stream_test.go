@@ -69,8 +69,11 @@ func TestTotal(t *testing.T) {
 			Due:  func(int, time.Time) { mu.Lock(); due++; mu.Unlock() },
 		}
 	}}
-	r, err := l.Run()
-	if err != nil || r.Done != 101 || due != 101 || r.Length > 5*time.Second {
-		t.Errorf("%d done in %v, %d due, %v", r.Done, r.Length, due, err)
+	for _, l.Rate = range []float64{0, 1e6} {
+		due = 0
+		r, err := l.Run()
+		if err != nil || r.Done != 101 || due != 101 || r.Length > 5*time.Second {
+			t.Errorf("rate %v: %d done in %v, %d due, %v", l.Rate, r.Done, r.Length, due, err)
+		}
 	}
 }
