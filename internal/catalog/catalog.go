@@ -16,6 +16,14 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/record"
 )
 
+// KnownFor is for how long the log's word on what has no instance stands: the
+// name of a service, and an override.
+const KnownFor = 24 * time.Hour
+
+// skew is how far the clocks of those who write and of those who forget may
+// differ: what is forgotten must be past KnownFor for all of them.
+const skew = time.Hour
+
 // Event is one instance's before → after, or a change to its service alone.
 // Items are nil where there was or is no instance.
 type Event struct {
@@ -224,6 +232,9 @@ func (c *Catalog) change(ch *rollcall.Change) error {
 // touch returns the draft of a service's view, stamped with a change.
 func (c *Catalog) touch(key rollcall.ServiceKey, ch *rollcall.Change) *View {
 	v := c.view(key)
+	if v.items.Len() == 0 && ch.At.Sub(v.changed) > KnownFor {
+		v.name = v.key.Service
+	}
 	if ch.Revision >= v.revision {
 		v.revision, v.changed = ch.Revision, ch.At
 	}
@@ -250,14 +261,17 @@ func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
 		o = old.Override()
 		n.status, n.since = old.status, old.since
 	case v.orphans[b.Key.ID].override != nil:
-		if o = v.orphans[b.Key.ID].override; o.Expires != nil && !o.Expires.After(ch.At) {
+		if o = v.overrideAt(b.Key.ID, ch.At); o != nil && o.Expires != nil && !o.Expires.After(ch.At) {
 			o = nil
 		}
 		v.orphans = maps.Clone(v.orphans)
 		delete(v.orphans, b.Key.ID)
 	}
-	if name := record.ServiceName(b.Record); old == nil && v.items.Len() == 0 && name != "" {
-		v.name = strings.Clone(name)
+	if old == nil && v.items.Len() == 0 {
+		// The record has the service's earlier name, unless that was forgotten.
+		if v.name = v.key.Service; record.ServiceName(b.Record) != "" {
+			v.name = strings.Clone(record.ServiceName(b.Record))
+		}
 	}
 	if findings := inherit(old, n, ch.At); len(findings) > 0 || o != nil || n.status != rollcall.Healthy {
 		n = n.with(findings, o, ch.At.UnixNano())
@@ -289,6 +303,19 @@ func (c *Catalog) remove(ch *rollcall.Change, b rollcall.InstanceRemove) {
 		v.adopt(strings.Clone(old.ID()), orphan{o, ch.At})
 	}
 	c.event(ch, b.Key.ServiceKey, old.ID(), old, nil)
+}
+
+// overrideAt is [View.Override] at a time of the log. One that has waited too
+// long for its instance is none any more: only what the log says counts for that,
+// so that whoever reads it finds the same, whatever was forgotten and when.
+func (v *View) overrideAt(id string, at time.Time) *rollcall.Override {
+	if i := v.Get(id); i != nil {
+		return i.Override()
+	}
+	if o := v.orphans[id]; at.Sub(o.since) <= KnownFor {
+		return o.override
+	}
+	return nil
 }
 
 func (v *View) adopt(id string, o orphan) {
@@ -333,7 +360,7 @@ func (c *Catalog) health(ch *rollcall.Change, b rollcall.HealthPut) {
 func (c *Catalog) override(ch *rollcall.Change, b rollcall.OverridePut) {
 	if b.Override == nil {
 		v := c.next.viewOrDraft(c.drafts, b.Key.ServiceKey)
-		if v == nil || v.Override(b.Key.ID) == nil {
+		if v == nil || v.overrideAt(b.Key.ID, ch.At) == nil {
 			return
 		}
 	}
@@ -380,20 +407,22 @@ func (s *Snapshot) viewOrDraft(drafts map[rollcall.ServiceKey]*View, key rollcal
 	return s.View(key)
 }
 
-// Forget drops services that have had no instance, and overrides that have had
-// no instance to stand for, since before a time; and beyond most, such services
-// (also those that only have settings) in any case, the oldest first. It changes
-// no revision: what is forgotten was empty.
+// Forget drops services that have had no instance since before a time, at least
+// [KnownFor] ago, and, a little later, overrides that have had no instance to
+// stand for; and beyond most, such services (also those that only have settings)
+// in any case, the oldest first. It changes no revision: what is forgotten was
+// empty, and what the log says next means the same without it.
 func (c *Catalog) Forget(before time.Time, most int) {
 	if c.reset {
 		return
 	}
 	c.flush()
+	waits := before.Add(-skew)
 	// First see, then change: the tree that is walked is the one that changes.
 	var empty, stale []*View
 	for v := range c.next.Views(rollcall.ServiceKey{}) {
 		for _, o := range v.orphans {
-			if o.since.Before(before) {
+			if o.since.Before(waits) {
 				stale = append(stale, v)
 				break
 			}
@@ -405,7 +434,7 @@ func (c *Catalog) Forget(before time.Time, most int) {
 	for _, v := range stale {
 		d := c.view(*v.key)
 		d.orphans = maps.Clone(d.orphans)
-		maps.DeleteFunc(d.orphans, func(_ string, o orphan) bool { return o.since.Before(before) })
+		maps.DeleteFunc(d.orphans, func(_ string, o orphan) bool { return o.since.Before(waits) })
 	}
 	c.flush()
 	slices.SortFunc(empty, func(a, b *View) int { return a.changed.Compare(b.changed) })

@@ -41,6 +41,7 @@ type model struct {
 	instances map[rollcall.Key]*modelInstance
 	known     map[rollcall.ServiceKey]rollcall.Revision
 	overrides map[rollcall.Key]*rollcall.Override
+	gone      map[rollcall.Key]time.Time // since when an override waits
 }
 
 type modelInstance struct {
@@ -71,11 +72,15 @@ func (m *model) apply(c rollcall.Change) {
 				}
 			}
 		}
+		if old == nil && c.At.Sub(m.gone[b.Key]) > KnownFor {
+			delete(m.overrides, b.Key)
+		}
 		m.instances[b.Key] = n
 		m.known[b.Key.ServiceKey] = c.Revision
 	case rollcall.InstanceRemove:
 		if m.instances[b.Key] != nil {
 			delete(m.instances, b.Key)
+			m.gone[b.Key] = c.At
 			m.known[b.Key.ServiceKey] = c.Revision
 		}
 	case rollcall.HealthPut:
@@ -97,6 +102,14 @@ func (m *model) apply(c rollcall.Change) {
 			i.findings[b.Slot] = rollcall.Finding{Slot: b.Slot, Status: b.Status, Reason: b.Reason}
 		}
 	case rollcall.OverridePut:
+		if m.instances[b.Key] == nil {
+			if c.At.Sub(m.gone[b.Key]) > KnownFor {
+				delete(m.overrides, b.Key)
+			}
+			if b.Override != nil {
+				m.gone[b.Key] = c.At
+			}
+		}
 		if b.Override == nil && m.overrides[b.Key] == nil {
 			return
 		}
@@ -216,7 +229,7 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("-seed %d", *seed)
 	g := &generator{rand.New(rand.NewPCG(*seed, 0)), time.Unix(1_700_000_000, 0).UTC()}
-	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}}
+	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}, map[rollcall.Key]time.Time{}}
 	const id = rollcall.LogID("0123456789abcdef")
 	c := New()
 	apply := func(c *Catalog, e rollcall.Entry) {
@@ -301,103 +314,6 @@ func TestModel(t *testing.T) {
 	}
 	if len(snapshots) == 0 {
 		t.Error("no snapshot was kept")
-	}
-}
-
-func TestForget(t *testing.T) {
-	c := New()
-	at := time.Unix(1_700_000_000, 0).UTC()
-	i := rollcall.Instance{Service: "s", ID: "i"}
-	i.Normalize()
-	put := func(rev rollcall.Revision, body rollcall.Body) {
-		t.Helper()
-		err := c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{At: at, Revision: rev, Body: body}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := c.Apply(rollcall.Entry{Reset: true}); err != nil {
-		t.Fatal(err)
-	}
-	put(1, rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)})
-	put(2, rollcall.InstancePut{Key: rollcall.NewKey("", "other", "i"), Record: record.Pack(&i)})
-	put(3, rollcall.InstanceRemove{Key: i.Key()})
-	c.Publish()
-	c.Forget(at, 10)
-	if s, _ := c.Publish(); s.View(i.Key().ServiceKey) == nil {
-		t.Error("forgotten too early")
-	}
-	c.Forget(at.Add(time.Second), 10)
-	s, events := c.Publish()
-	if s.View(i.Key().ServiceKey) != nil || s.Services() != 1 || len(events) != 0 {
-		t.Errorf("%d services with %d events, want the empty one gone silently", s.Services(), len(events))
-	}
-	put(4, rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)})
-	if s, _ := c.Publish(); s.Services() != 2 || s.Item(i.Key()) == nil {
-		t.Error("a forgotten service does not come back")
-	}
-}
-
-// TestForgetAmongNew forgets while services that are not published yet have
-// changed the tree that is walked.
-func TestForgetAmongNew(t *testing.T) {
-	c := filled(t, 2000, 1)
-	at := time.Unix(2, 0)
-	rev := c.Snapshot().Revision()
-	apply := func(body rollcall.Body) {
-		rev++
-		if err := c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{At: at, Revision: rev, Body: body}}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for v := range c.Snapshot().Views(rollcall.ServiceKey{}) {
-		if v.Key().Service != "service-7" {
-			apply(rollcall.InstanceRemove{Key: rollcall.Key{ServiceKey: v.Key(), ID: "i-0"}})
-		}
-	}
-	c.Publish()
-	at = at.Add(time.Hour)
-	i := rollcall.Instance{Service: "new", ID: "i"}
-	i.Normalize()
-	for n := range 500 {
-		apply(rollcall.InstancePut{Key: rollcall.NewKey("", fmt.Sprintf("new-%d", n), "i"), Record: record.Pack(&i)})
-	}
-	c.Forget(at, 10)
-	s, _ := c.Publish()
-	if s.Services() != 501 {
-		t.Errorf("%d services are left, want the one with an instance and 500 new ones", s.Services())
-	}
-	n := 0
-	for v := range s.Views(rollcall.ServiceKey{}) {
-		if v.Len() != 1 {
-			t.Errorf("%v is left", v.Key())
-		}
-		n++
-	}
-	if n != 501 {
-		t.Errorf("%d names, want 501", n)
-	}
-}
-
-// TestForgetOldestFirst: beyond the bound the oldest go, settings or not.
-func TestForgetOldestFirst(t *testing.T) {
-	c := filled(t, 0, 0)
-	for n := range 20 {
-		rev := rollcall.Revision(n + 1)
-		err := c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{
-			At: time.Unix(int64(100-n), 0), Revision: rev,
-			Body: rollcall.SettingsPut{Service: rollcall.NewServiceKey("", fmt.Sprint("s", n)), Settings: &rollcall.Settings{}},
-		}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	c.Forget(time.Unix(0, 0), 5)
-	s, _ := c.Publish()
-	for n := range 20 {
-		if got := s.View(rollcall.NewServiceKey("", fmt.Sprint("s", n))) != nil; got != (n < 5) {
-			t.Errorf("service %d: there is %v", n, got)
-		}
 	}
 }
 

@@ -52,7 +52,8 @@ func (r *Registry) followOnce(ctx context.Context) error {
 		}
 		pending = 0
 		caughtUp := e.Revision >= known && !(e.Reset && e.More)
-		if r.forget.Swap(false) {
+		// What was forgotten before a restart is still in the log.
+		if first := caughtUp && !r.read.Load(); r.forget.Swap(false) || first {
 			r.catalog.Forget(time.Now().Add(-knownFor), knownMost)
 		}
 		r.publish()

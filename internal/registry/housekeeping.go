@@ -7,11 +7,12 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
 )
 
 // How long, and how many, services without instances stay known.
 const (
-	knownFor  = 24 * time.Hour
+	knownFor  = catalog.KnownFor
 	knownMost = 100_000
 )
 

@@ -246,3 +246,39 @@ func TestRegisteredTwiceAtOnce(t *testing.T) {
 		wantStatus(t, r, p1, rollcall.Unhealthy, "silent for its TTL")
 	})
 }
+
+// TestForgottenOverRestart: what was forgotten before a restart is not known
+// better after it, though the log still has it.
+func TestForgottenOverRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.New()
+		i, o, gone := payments("p-1"), payments("o"), payments("g")
+		i.Lease.Mode, o.Lease.Mode = rollcall.LeaseNone, rollcall.LeaseNone
+		gone.Service = "Gone"
+		during(t, log, func(r *registry.Registry) {
+			register(t, r, i)
+			register(t, r, gone)
+			if err := r.Override(t.Context(), p1, &rollcall.Override{Status: rollcall.Unhealthy}); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range []rollcall.Key{p1, gone.Key()} {
+				if err := r.Deregister(t.Context(), key, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(26 * time.Hour)
+			register(t, r, o) // it forgets with this one
+			if _, err := r.Resolve(t.Context(), &rollcall.Query{Service: "gone"}); err == nil {
+				t.Error("a service without instances is known after a day")
+			}
+			register(t, r, i)
+			wantStatus(t, r, p1, rollcall.Healthy, "registered again after a day")
+		})
+		during(t, log, func(r *registry.Registry) {
+			wantStatus(t, r, p1, rollcall.Healthy, "after the restart")
+			if _, err := r.Resolve(t.Context(), &rollcall.Query{Service: "gone"}); err == nil {
+				t.Error("a service that was forgotten is known after the restart")
+			}
+		})
+	})
+}

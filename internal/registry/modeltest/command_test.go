@@ -230,7 +230,7 @@ func (w *world) register(i rollcall.Instance, c command) (o outcome) {
 
 func (w *world) registerMany(c command) (o outcome) {
 	s := w.history.newest()
-	seen, last := map[rollcall.Key]bool{}, map[rollcall.Key]string{}
+	seen := map[rollcall.Key]bool{}
 	if c.On {
 		for _, i := range s.of(c.Key.ServiceKey, anything) {
 			again := func(o rollcall.Instance) bool { return o.Key() == i.key }
@@ -240,7 +240,6 @@ func (w *world) registerMany(c command) (o outcome) {
 			}
 		}
 	}
-	var keys []rollcall.Key
 	var want []string
 	for n := range c.Instances {
 		is, kind := w.prepared(c.Instances[n])
@@ -255,8 +254,7 @@ func (w *world) registerMany(c command) (o outcome) {
 			want = append(want, fmt.Sprint(key, " false at ", old.revision))
 		default:
 			want = append(want, fmt.Sprint(key, " ", old == nil && !seen[key], " at ", s.revision+1))
-			o.wants, keys = append(o.wants, wantPut(is, 0, "http")), append(keys, key)
-			last[key] = wantPut(is, 0, "http")
+			o.wants = append(o.wants, wantPut(is, 0, "http"))
 			seen[key] = true
 		}
 	}
@@ -267,10 +265,6 @@ func (w *world) registerMany(c command) (o outcome) {
 		} else {
 			got = append(got, fmt.Sprint(r.Key, " ", r.Created, " at ", r.Revision))
 		}
-	}
-	// Of an instance that comes twice the last one stays.
-	for n := range o.wants {
-		o.wants[n] = last[keys[n]]
 	}
 	o.got, o.want = "ok "+strings.Join(got, ", "), "ok "+strings.Join(want, ", ")
 	return o
@@ -516,15 +510,6 @@ func (w *world) settings(c command) (o outcome) {
 // reopen stops the process, if it is to be after a checkpoint, and begins
 // another one on the same log.
 func (w *world) reopen(checkpoint bool, later time.Duration) error {
-	if !*strict && (w.forgot || w.marked()) {
-		// What was forgotten is still in the log, and would be back once it was
-		// read. And leases are begun as the image says, whatever the log says of
-		// them behind it.
-		if w.imageless {
-			return nil
-		}
-		checkpoint = true
-	}
 	if checkpoint && !w.imageless {
 		if err := w.checkpoint(); err != nil {
 			return err
@@ -554,19 +539,6 @@ func (w *world) reopen(checkpoint bool, later time.Duration) error {
 	}
 	w.listenAll()
 	return w.settle(nil, nil, true)
-}
-
-// marked reports whether a lease is found to have lapsed, or was at the newest
-// checkpoint.
-func (w *world) marked() bool {
-	for _, s := range []*state{w.history.newest(), w.history.at(w.image)} {
-		for _, i := range s.items {
-			if _, marked := i.finding(rollcall.SlotLease); marked {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func (w *world) listenAll() {

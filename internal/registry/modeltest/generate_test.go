@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +58,7 @@ func (g *generator) instance() rollcall.Instance {
 	i := rollcall.Instance{Namespace: key.Namespace, Service: key.Service, ID: key.ID, Address: pick(g, "10.0.0.1", "10.0.0.2")}
 	switch g.rng.IntN(8) {
 	case 0:
-		if g.names || *strict {
+		if g.names {
 			i.Service = strings.ToUpper(i.Service)
 		}
 	case 1:
@@ -200,11 +199,7 @@ func (g *generator) next() (c command) {
 	case n < 230:
 		c.Op, c.On = "register many", g.rng.IntN(3) == 0 // some of them again
 		for range 1 + g.rng.IntN(8) {
-			i := g.instance()
-			// What comes twice in one entry is not granted the lease of the last one.
-			if same := func(o rollcall.Instance) bool { return o.Key() == i.Key() }; *strict || !slices.ContainsFunc(c.Instances, same) {
-				c.Instances = append(c.Instances, i)
-			}
+			c.Instances = append(c.Instances, g.instance())
 		}
 	case n < 270:
 		c.Op = "register again"

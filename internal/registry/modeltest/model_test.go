@@ -16,11 +16,9 @@ import (
 )
 
 var (
-	seedFlag  = flag.Uint64("model.seed", 0, "seed of the model tests; 0 draws one")
-	stepsFlag = flag.Int("model.steps", 200, "commands in one run of the model")
-	forFlag   = flag.Duration("model.for", 0, "for how long to run the model again with other seeds; 0 is two runs")
-	// What -model.strict asks for in addition does not hold yet; see strict's uses.
-	strict     = flag.Bool("model.strict", false, "ask for what is known not to hold, too")
+	seedFlag   = flag.Uint64("model.seed", 0, "seed of the model tests; 0 draws one")
+	stepsFlag  = flag.Int("model.steps", 200, "commands in one run of the model")
+	forFlag    = flag.Duration("model.for", 0, "for how long to run the model again with other seeds; 0 is two runs")
 	shrinkFlag = flag.Duration("model.shrink", 20*time.Second, "for how long to look for fewer commands that fail")
 	fileFlag   = flag.String("model.replay", "", "file of commands, one a line, to run instead")
 )

@@ -134,7 +134,7 @@ func (s *state) next(e rollcall.Entry) (*state, []told) {
 
 func (s *state) touch(key rollcall.ServiceKey, c *rollcall.Change) service {
 	v, ok := s.services[key]
-	if !ok {
+	if !ok || s.count(key) == 0 && c.At.Sub(v.changed) > 24*time.Hour {
 		v.name = key.Service
 	}
 	v.revision, v.changed = c.Revision, c.At
@@ -182,7 +182,9 @@ func (s *state) change(c *rollcall.Change) []told {
 	case rollcall.OverridePut:
 		v, known := s.services[b.Key.ServiceKey]
 		old := s.items[b.Key]
-		if _, orphaned := v.orphans[b.Key.ID]; b.Override == nil && (!known || !orphaned && (old == nil || old.override == nil)) {
+		o, orphaned := v.orphans[b.Key.ID]
+		orphaned = orphaned && c.At.Sub(o.since) <= 24*time.Hour
+		if b.Override == nil && (!known || !orphaned && (old == nil || old.override == nil)) {
 			return nil
 		}
 		v = s.touch(b.Key.ServiceKey, c)
@@ -224,14 +226,16 @@ func (s *state) put(c *rollcall.Change, b rollcall.InstancePut) *item {
 	if b.RegisteredAt.IsZero() {
 		n.at = c.At
 	}
-	o := v.orphans[b.Key.ID].override
-	if delete(v.orphans, b.Key.ID); o != nil && o.Expires != nil && !o.Expires.After(c.At) {
+	waits := v.orphans[b.Key.ID]
+	o := waits.override
+	delete(v.orphans, b.Key.ID)
+	if c.At.Sub(waits.since) > 24*time.Hour || o != nil && o.Expires != nil && !o.Expires.After(c.At) {
 		o = nil
 	}
 	if len(v.orphans) == 0 {
 		v.orphans = nil
 	}
-	if empty && registered.Service != b.Key.Service {
+	if empty {
 		v.name = registered.Service
 	}
 	s.services[b.Key.ServiceKey] = v
@@ -305,13 +309,13 @@ func (s *state) of(topic rollcall.ServiceKey, sees func(*item) bool) (is []*item
 
 func anything(*item) bool { return true }
 
-// forget returns the state without services and overrides that nothing has
-// stood for since a time: the revision stays.
+// forget returns the state without services that have had no instance since a
+// time, and overrides since an hour before that: the revision stays.
 func (s *state) forget(before time.Time) *state {
 	n := &state{revision: s.revision, services: maps.Clone(s.services), items: s.items}
 	for key, v := range n.services {
 		v.orphans = maps.Clone(v.orphans)
-		maps.DeleteFunc(v.orphans, func(_ string, o orphan) bool { return o.since.Before(before) })
+		maps.DeleteFunc(v.orphans, func(_ string, o orphan) bool { return o.since.Before(before.Add(-time.Hour)) })
 		if n.services[key] = v; v.settings == nil && len(v.orphans) == 0 && v.changed.Before(before) && s.count(key) == 0 {
 			delete(n.services, key)
 		}
@@ -411,13 +415,12 @@ func newHistory() *history {
 	return &history{states: []*state{empty}, tells: map[rollcall.Revision][]told{}}
 }
 
-func (h *history) add(e rollcall.Entry) *state {
+func (h *history) add(e rollcall.Entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s, tells := h.states[len(h.states)-1].next(e)
 	h.states = append(h.states, s)
 	h.tells[e.Revision] = tells
-	return s
 }
 
 // forget replaces the newest state by one that differs in what is forgotten.

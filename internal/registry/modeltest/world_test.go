@@ -126,11 +126,9 @@ type world struct {
 	shadow  *catalog.Catalog // what one gets who applies the entries one by one
 	singles *catalog.Catalog // and who applies each change, and each id of one, by itself
 	started rollcall.Revision
-	image   rollcall.Revision // of the newest checkpoint
 	// imageless asks for no checkpoints and backups: they do not have the name of
-	// a service without instances.
+	// a service without instances, for which the record format has no place.
 	imageless bool
-	forgot    bool // something was forgotten, which the log does not know
 
 	rng      *rand.Rand // of the command that is being done
 	answered map[string]known
@@ -146,7 +144,7 @@ func newWorld(p plan) (*world, error) {
 		return nil, err
 	}
 	w := &world{
-		imageless: p.names && !*strict,
+		imageless: p.names,
 		ctx:       auth.With(context.Background(), auth.Anonymous("http")), log: log,
 		history: newHistory(), shadow: catalog.New(), singles: catalog.New(),
 		answered: map[string]known{}, tested: map[promise]int{}, seen: map[string]int{},
@@ -177,6 +175,7 @@ func (w *world) start() error {
 	w.soft = newSoft(time.Now())
 	w.started = w.history.newest().revision
 	w.soft.open(w.history.newest())
+	w.forget(time.Now().Add(-24 * time.Hour)) // it is no better known for having been read again
 	if err := w.settle(nil, nil, true); err != nil {
 		return fmt.Errorf("at the start: %w", err)
 	}
@@ -245,14 +244,17 @@ func (w *world) fold(direct, optional []string) (judged bool, err error) {
 		if e.Revision <= before.revision {
 			return false, fmt.Errorf("revision %d was written after %d", e.Revision, before.revision)
 		}
-		after := w.history.add(e)
+		w.history.add(e)
 		for int(e.Revision) > len(w.times) {
 			w.times = append(w.times, now)
 		}
 		w.entries = append(w.entries, e)
+		is := before // after one change of it
 		for i := range e.Changes {
 			c := &e.Changes[i]
-			ws, verdict := wants(c, after)
+			was := is
+			is, _ = was.next(rollcall.Entry{Revision: e.Revision, Changes: e.Changes[i : i+1]})
+			ws, verdict := wants(c, is)
 			for _, want := range ws {
 				if verdict {
 					judged = true
@@ -264,7 +266,7 @@ func (w *world) fold(direct, optional []string) (judged bool, err error) {
 					return false, fmt.Errorf("revision %d is not wanted: %s; wanted are\n%s", e.Revision, want, strings.Join(direct, "\n"))
 				}
 			}
-			w.soft.follow(c, before, after, now)
+			w.soft.follow(c, was, is, now)
 		}
 		if err := w.shadows(e); err != nil {
 			return false, err
@@ -437,12 +439,7 @@ func (w *world) forgets(got *catalog.Snapshot, written bool) error {
 	case does:
 		w.soft.forgets = notDue
 		w.seen["forgotten"]++
-		w.forgot = true
-		w.history.forget(before)
-		for _, c := range []*catalog.Catalog{w.shadow, w.singles} {
-			c.Forget(before, 1<<30)
-			c.Publish()
-		}
+		w.forget(before)
 	case now:
 		w.soft.forgets = maybeDue
 	case w.soft.forgets == due:
@@ -451,6 +448,15 @@ func (w *world) forgets(got *catalog.Snapshot, written bool) error {
 		w.soft.forgets = notDue
 	}
 	return nil
+}
+
+// forget forgets what has had no instance since a time.
+func (w *world) forget(before time.Time) {
+	w.history.forget(before)
+	for _, c := range []*catalog.Catalog{w.shadow, w.singles} {
+		c.Forget(before, 1<<30)
+		c.Publish()
+	}
 }
 
 // advance lets time pass, tick by tick.
@@ -508,7 +514,6 @@ func (w *world) checkpoint() error {
 	if err != nil || s.Revision() == 0 {
 		return err
 	}
-	w.image = s.Revision()
 	return w.log.Checkpoint(w.ctx, s.Revision(), s.State())
 }
 
@@ -519,22 +524,23 @@ func (w *world) replay() error {
 	if err != nil {
 		return err
 	}
-	if !w.forgot {
-		c := catalog.New()
-		pages := append([]rollcall.Entry{{Log: s.Log(), Reset: true}}, w.entries...)
-		for _, e := range pages {
-			e.Log = s.Log()
-			if err := c.Apply(e); err != nil {
-				return err
-			}
-			if w.rng.IntN(3) == 0 {
-				c.Publish()
-			}
+	c := catalog.New()
+	pages := append([]rollcall.Entry{{Log: s.Log(), Reset: true}}, w.entries...)
+	for _, e := range pages {
+		e.Log = s.Log()
+		if err := c.Apply(e); err != nil {
+			return err
 		}
-		again, _ := c.Publish()
-		if d := cmp.Diff(dump(s), dump(again)); d != "" {
-			return fmt.Errorf("the log replayed up to %d differs (-want +got):\n%s", s.Revision(), d)
+		if w.rng.IntN(3) == 0 {
+			c.Publish()
 		}
+	}
+	// Who reads it again forgets what was forgotten, and what was about to be.
+	before := time.Now().Add(-24 * time.Hour)
+	c.Forget(before, 1<<30)
+	again, _ := c.Publish()
+	if d := cmp.Diff(w.history.newest().forget(before).String(), dump(again)); d != "" {
+		return fmt.Errorf("the log replayed up to %d differs (-want +got):\n%s", s.Revision(), d)
 	}
 	if w.imageless {
 		return nil
@@ -550,7 +556,7 @@ func (w *world) replay() error {
 	if h := rd.Header; h.Revision != s.Revision() || h.Log != s.Log() {
 		return fmt.Errorf("the header of a backup at %d is %+v", s.Revision(), h)
 	}
-	c := catalog.New()
+	c = catalog.New()
 	for {
 		changes, err := rd.Next()
 		if err != nil && err != io.EOF {
@@ -568,7 +574,7 @@ func (w *world) replay() error {
 	if err := c.Apply(rollcall.Entry{Log: s.Log(), Revision: s.Revision(), Reset: true}); err != nil {
 		return err
 	}
-	again, _ := c.Publish()
+	again, _ = c.Publish()
 	if d := cmp.Diff(dump(s), dump(again)); d != "" {
 		return fmt.Errorf("the backup of %d differs (-want +got):\n%s", s.Revision(), d)
 	}
