@@ -45,7 +45,7 @@ func run(args []string, out, progress io.Writer) error {
 	list := f.Bool("list", false, "list the figures")
 	folder := f.String("out", "", "folder for raw results; default results/DATE-COMMIT")
 	f.IntVar(&o.Rounds, "rounds", 5, "rounds of each side, interleaved")
-	f.DurationVar(&o.Length, "duration", 5*time.Second, "length of a round")
+	f.DurationVar(&o.Length, "duration", 3*time.Second, "length of a round")
 	f.DurationVar(&o.Warmup, "warmup", 5*time.Second, "warm-up of each side, once")
 	f.BoolVar(&o.Short, "short", false, "2 rounds of 1 s and little data, to see that it works")
 	f.DurationVar(&o.Churn, "churn", time.Minute, "length of the figure churn, 20m for its goal")

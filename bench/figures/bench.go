@@ -210,6 +210,12 @@ func (b *Bench) Start(args ...string) (Server, error) {
 	if b.Rollcall.Addr != "" {
 		return Server{"rollcall", b.Rollcall.Addr, b.Rollcall.PID}, nil
 	}
+	return b.fresh(args...)
+}
+
+// fresh starts Rollcall on an empty data directory, also if another one runs: for what
+// depends on what a server has done before.
+func (b *Bench) fresh(args ...string) (Server, error) {
 	dir, err := os.MkdirTemp(b.dir, "rollcall-")
 	if err != nil {
 		return Server{}, err

@@ -28,7 +28,7 @@ var churn = Figure{
 	}}},
 	Run: func(b *Bench) error {
 		f := fleet{services: 200, instances: 20_000}
-		s, err := b.Start()
+		s, err := b.fresh()
 		if err != nil {
 			return err
 		}

@@ -68,7 +68,7 @@ const curveRounds = 3
 // curve measures one point of the curves against instances or connections: rates in a
 // closed loop, then latencies at half of these.
 func (b *Bench) curve(against string, x int, f fleet, conns int) error {
-	s, err := b.Start()
+	s, err := b.fresh()
 	if err != nil {
 		return err
 	}

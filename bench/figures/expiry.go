@@ -24,7 +24,7 @@ var expiry = Figure{
 		if b.Short {
 			f.instances = 10_000
 		}
-		s, err := b.Start()
+		s, err := b.fresh()
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-registry/rollcall/bench/child"
 	"github.com/rollcall-registry/rollcall/bench/driver"
 	"github.com/rollcall-registry/rollcall/bench/load"
+	"github.com/rollcall-registry/rollcall/bench/plot"
 	"github.com/rollcall-registry/rollcall/bench/report"
 	"github.com/rollcall-registry/rollcall/bench/wire"
 	"github.com/rollcall-registry/rollcall/internal/rollcalltest"
@@ -103,6 +104,35 @@ func TestCrowd(t *testing.T) {
 	}
 	if again, err := g.seen(); err != nil || again.Open != conns || again.Records["put"] != 0 {
 		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+func TestSteadiness(t *testing.T) {
+	var rss []float64
+	for i := range 400 {
+		rss = append(rss, 100+float64(max(100-i, 0))) // settles within the first quarter
+	}
+	rss[399] = 1000 // no median
+	if medians, d := steadiness(rss, 20); len(medians) != 15 || d != 0 {
+		t.Errorf("%v, %v", medians, d)
+	}
+	for i := 300; i < 400; i++ {
+		rss[i] = 110
+	}
+	if _, d := steadiness(rss, 20); d < 0.09 || d > 0.11 {
+		t.Errorf("deviation %v", d)
+	}
+}
+
+// TestCharts: curves are drawn of what was measured, and only of that.
+func TestCharts(t *testing.T) {
+	r := new(report.Results)
+	for round, ms := range []float64{3, 1, 2} {
+		r.Add(report.Round{Row: "curves-fanout-100", Side: "rollcall", Round: round, Sample: report.Sample{More: map[string]float64{"last_ms": ms}}})
+	}
+	charts := Charts(r)
+	if len(charts) != 1 || len(charts[0].Lines) != 1 || charts[0].Lines[0].Points[0] != (plot.Point{X: 100, Y: 2, Least: 1, Most: 3}) {
+		t.Errorf("%+v", charts)
 	}
 }
 

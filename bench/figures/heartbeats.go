@@ -19,7 +19,7 @@ var heartbeatLoad = Figure{
 	Run: func(b *Bench) error {
 		const ttl, each = 10 * time.Second, 100
 		f := fleet{services: 1000, instances: 100_000}
-		s, err := b.Start()
+		s, err := b.fresh()
 		if err != nil {
 			return err
 		}

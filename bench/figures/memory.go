@@ -54,7 +54,7 @@ func (b *Bench) memoryEmpty() error {
 		return err
 	}
 	for round := 1; round <= b.Rounds; round++ {
-		s, err := b.Start()
+		s, err := b.fresh()
 		if err != nil {
 			return err
 		}
@@ -75,7 +75,7 @@ func (b *Bench) memoryEmpty() error {
 // memory fills a server, reads every service once, changes instances for a while, and then
 // looks how much it has grown by.
 func (b *Bench) memory(row string, f fleet, changing time.Duration) error {
-	s, err := b.Start()
+	s, err := b.fresh()
 	if err != nil {
 		return err
 	}

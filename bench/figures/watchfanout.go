@@ -91,11 +91,13 @@ func fanoutSide(name string, s Server, g gathered, n *news, change func(load.Win
 			if missing > 0 || len(each) == 0 {
 				return report.Sample{}, fmt.Errorf("%d of %d changes were not seen by all", missing, len(due))
 			}
+			ack := float64(r.Latency.Quantile(0.99)) / 1e6
+			r.Latency = histogram(each)
 			sample := report.Of(r, 1)
 			sample.More = map[string]float64{
 				"last_ms":  float64(each[len(each)/2]) / 1e6,
 				"worst_ms": float64(each[len(each)-1]) / 1e6,
-				"changes":  float64(len(each)),
+				"changes":  float64(len(each)), "ack_p99_ms": ack,
 			}
 			return sample, nil
 		}, g.Server)

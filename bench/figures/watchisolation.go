@@ -23,7 +23,7 @@ var watchIsolation = Figure{
 		f := fleet{services: 1, instances: watchedInstances}
 		var sides []Side
 		for _, name := range []string{"rollcall", "alone"} {
-			s, err := b.Start()
+			s, err := b.fresh()
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ var watchIsolation = Figure{
 			sides = append(sides, besideCrowd(name, s, g, l).with(serverPercent))
 		}
 		p := Params{"watchers": watchers, "watched_instances": f.instances, "rate": rate, "arrivals": "poisson"}
-		return b.Longer("watch-isolation", p, 3, 20*time.Second, sides...)
+		return b.Longer("watch-isolation", p, 2, 20*time.Second, sides...)
 	},
 }
 

@@ -42,7 +42,7 @@ func (b *Bench) watchMemory(round int, keep bool) error {
 	if keep {
 		row, request = "watch-memory-idle", driver.RollcallOf
 	}
-	s, err := b.Start()
+	s, err := b.fresh()
 	if err != nil {
 		return err
 	}

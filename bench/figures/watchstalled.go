@@ -30,7 +30,7 @@ var watchStalled = Figure{
 			"watchers": stalledWatchers, "instances": watchedInstances, "rate": stalledRate, "arrivals": "poisson",
 			"stalled_buffer_bytes": stalledBuffer,
 		}
-		return b.Longer("watch-stalled", p, 3, 30*time.Second, side("rollcall", true), side("alone", false))
+		return b.Longer("watch-stalled", p, 2, 30*time.Second, side("rollcall", true), side("alone", false))
 	},
 }
 
@@ -43,7 +43,7 @@ const (
 // stalled measures one round on a server of its own, so that its memory tells of that
 // round alone.
 func (b *Bench) stalled(w load.Window, stalled bool) (sample report.Sample, err error) {
-	s, err := b.Start()
+	s, err := b.fresh()
 	if err != nil {
 		return sample, err
 	}

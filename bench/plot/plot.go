@@ -82,7 +82,7 @@ func (c Chart) Draw(w io.Writer) error {
 	at := float64(left)
 	for i, l := range c.Lines {
 		color := colors[i%len(colors)]
-		l.draw(&b, x, y, color)
+		l.draw(&b, x, y, color, c.above(i))
 		fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="14" height="4" fill="%s"/>`+"\n", at, 43, color)
 		text(&b, at+20, 50, "start", 13, l.Name)
 		at += 48 + 7.2*float64(len(l.Name))
@@ -92,8 +92,24 @@ func (c Chart) Draw(w io.Writer) error {
 	return err
 }
 
-// draw draws the line with its ranges and points, and the amount at each point.
-func (l Line) draw(b *strings.Builder, x, y scale, color string) {
+// above returns where, beside line i, there is one that is higher.
+func (c Chart) above(i int) map[float64]bool {
+	higher := map[float64]bool{}
+	for _, p := range c.Lines[i].Points {
+		for j, l := range c.Lines {
+			for _, q := range l.Points {
+				if q.X == p.X && j != i && q.Y > p.Y {
+					higher[p.X] = true
+				}
+			}
+		}
+	}
+	return higher
+}
+
+// draw draws the line with its ranges and points, and the amount at each point: below it
+// where there is another line above.
+func (l Line) draw(b *strings.Builder, x, y scale, color string, below map[float64]bool) {
 	var path []string
 	for _, p := range l.Points {
 		path = append(path, fmt.Sprintf("%.1f,%.1f", x.at(p.X), y.at(p.Y)))
@@ -105,7 +121,12 @@ func (l Line) draw(b *strings.Builder, x, y scale, color string) {
 			stroke(b, at, y.at(p.Least), at, y.at(p.Most), color, "")
 		}
 		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"/>`+"\n", at, y.at(p.Y), color)
-		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" font-size="11" text-anchor="middle" fill="%s">%s</text>`+"\n", at, y.at(p.Y)-9, color, Amount(p.Y))
+		label := y.at(p.Y) - 9
+		if below[p.X] {
+			label += 26
+		}
+		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" font-size="11" text-anchor="middle" fill="%s" stroke="#fff" stroke-width="3" paint-order="stroke">%s</text>`+"\n",
+			at, label, color, Amount(p.Y))
 	}
 }
 
@@ -167,13 +188,14 @@ func axis(values []float64, log bool) (s scale) {
 		s.high = s.ticks[len(s.ticks)-1]
 		return s
 	}
-	low = math.Pow(10, math.Floor(math.Log10(low)+1e-9))
-	for decade := low; ; decade *= 10 {
+	for decade := math.Pow(10, math.Floor(math.Log10(low)+1e-9)); ; decade *= 10 {
 		for _, m := range []float64{1, 2, 5} {
-			s.ticks = append(s.ticks, decade*m)
-			if decade*m >= high {
-				s.low, s.high = low, decade*m
-				return s
+			if v := decade * m; v*2.5 > low { // the next one is no more than that
+				s.ticks = append(s.ticks, v)
+				if v >= high {
+					s.low, s.high = s.ticks[0], v
+					return s
+				}
 			}
 		}
 	}

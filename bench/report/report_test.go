@@ -73,6 +73,39 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// TestMore: what only a figure has is shown in its unit, also in Markdown.
+func TestMore(t *testing.T) {
+	r := &Results{}
+	for side, mb := range map[string]float64{"rollcall": 1500, "alone": 1490.5} {
+		s := Sample{Seconds: 1, More: map[string]float64{"rss_mb": mb, "back_s": 0.25, "records": 0}, Note: "in short"}
+		if err := r.Add(Round{Row: "memory", Side: side, Round: 1, Sample: s}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b strings.Builder
+	err := r.Markdown(&b, []Row{{Name: "memory", Unit: "resident", Value: "rss_mb", Goals: []Goal{
+		AtMost("rss_mb", 40), Beyond("alone", "rss_mb", 10), Times("alone", "rss_mb", 1), CompareMore("alone", "rss_mb"),
+		Show("back_s"), Exactly("records", 0), P50(1),
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, got, _ := strings.Cut(b.String(), "---|\n")
+	want := `
+| memory | 1,500 MB resident | – | – | – | rss ≤ 40 MB | – | 1,500 MB | not met |
+| | | | | | rss beyond its ≤ 10 MB | alone 1,490 MB | 9.5 MB | met |
+| | | | | | rss ≤ 1 × its | alone 1,490 MB | 1.01 × | not met |
+| | | | | | – | alone 1,490 MB | 1.01 × | – |
+| | | | | | – | – | back 0.25 s | – |
+| | | | | | records = 0 | – | 0 | met |
+| | | | | | p50 ≤ 1 ms | – | 0.00 ms | met |
+
+* memory: in short`
+	if words(got) != words(want) {
+		t.Errorf("%s\nwant%s", got, want)
+	}
+}
+
 // words is a table without its spacing.
 func words(s string) string {
 	var lines []string
