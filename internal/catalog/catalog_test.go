@@ -25,15 +25,26 @@ func dump(s *Snapshot) string {
 	for v := range s.Views(rollcall.ServiceKey{}) {
 		fmt.Fprintf(&b, "%v %q at %d, %d routable, settings %v, orphans %d\n", v.Key(), v.Name(), v.Revision(), v.Routable(), v.settings != nil, len(v.orphans))
 		for i := range v.All() {
-			inst := i.Instance()
-			b.Write(inst.AppendJSON(nil))
-			if o := i.Override(); o != nil {
-				fmt.Fprintf(&b, " override %v", *o)
-			}
-			b.WriteByte('\n')
+			b.WriteString(show(i))
 		}
 	}
 	return b.String()
+}
+
+// show writes all that is known of an instance, "" for none.
+func show(i *Item) string {
+	if i == nil {
+		return ""
+	}
+	inst := i.Instance()
+	b := inst.AppendJSON(nil)
+	if i.evidence != nil {
+		b = fmt.Appendf(b, " %v", i.evidence.findings)
+	}
+	if o := i.Override(); o != nil {
+		b = fmt.Appendf(b, " override %v", *o)
+	}
+	return string(append(b, '\n'))
 }
 
 // model is a catalog as one would write it without a thought for speed.
@@ -301,9 +312,18 @@ func TestModel(t *testing.T) {
 				}
 			}
 			apply(d, rollcall.Entry{Log: id, Revision: rev, Reset: true})
-			got, _ := d.Publish()
+			got, events := d.Publish()
 			if diff := cmp.Diff(dump(s), dump(got)); diff != "" {
 				t.Fatalf("state at %d restored differs:\n%s", rev, diff)
+			}
+			told := map[rollcall.Key]bool{}
+			for _, e := range events {
+				told[rollcall.Key{ServiceKey: e.Service, ID: e.ID}] = true
+			}
+			for key := range seen {
+				if was, is := show(before.Item(key)), show(got.Item(key)); told[key] != (was != is) {
+					t.Fatalf("%v: a reset tells it: %v; it was\n%sand is\n%s", key, told[key], was, is)
+				}
 			}
 		}
 	}

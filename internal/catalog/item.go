@@ -235,6 +235,24 @@ func address(r rollcall.Record) string {
 
 // equal reports whether readers see no difference between i and o.
 func (i *Item) equal(o *Item) bool {
-	return i == o || i.Record() == o.Record() && i.incarnation == o.incarnation && i.status == o.status &&
-		i.Reason() == o.Reason() && i.since == o.since
+	return i == o || i.sameRegistration(o) && i.registered == o.registered && i.status == o.status && i.since == o.since &&
+		i.evidence.equal(o.evidence)
+}
+
+func (e *evidence) equal(o *evidence) bool {
+	if e == nil || o == nil {
+		return e == o
+	}
+	return e.reason == o.reason && sameOverride(e.override, o.override) &&
+		slices.EqualFunc(e.findings, o.findings, func(a, b rollcall.Finding) bool {
+			return a.Slot == b.Slot && a.Status == b.Status && a.Reason == b.Reason && a.Since.Equal(b.Since)
+		})
+}
+
+func sameOverride(a, b *rollcall.Override) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	expire := a.Expires == nil && b.Expires == nil || a.Expires != nil && b.Expires != nil && a.Expires.Equal(*b.Expires)
+	return expire && a.Status == b.Status && a.Reason == b.Reason && a.By == b.By && a.Since.Equal(b.Since)
 }
