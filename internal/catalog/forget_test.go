@@ -110,6 +110,31 @@ func TestForgetChangesNothing(t *testing.T) {
 	}
 }
 
+// TestNameOfEmpty: a service that is empty is called what its next instance
+// calls it, whether or not it is still known by an earlier name: the registry
+// puts that into the record if it is.
+func TestNameOfEmpty(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0).UTC()
+	c := filled(t, 0, 0)
+	rev := c.Snapshot().Revision()
+	for n, name := range []string{"Mail", "mail", "MAIL", "mail"} {
+		i := rollcall.Instance{Service: name, ID: "i"}
+		i.Normalize()
+		for _, body := range []rollcall.Body{rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)}, rollcall.InstanceRemove{Key: i.Key()}} {
+			rev++
+			if err := c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{At: at, Revision: rev, Body: body}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n%2 == 1 {
+			c.Forget(at.Add(-time.Hour), 10)
+		}
+		if s, _ := c.Publish(); s.View(i.Key().ServiceKey).Name() != name {
+			t.Errorf("called %s, want %s", s.View(i.Key().ServiceKey).Name(), name)
+		}
+	}
+}
+
 // TestForgetAmongNew forgets while services that are not published yet have
 // changed the tree that is walked.
 func TestForgetAmongNew(t *testing.T) {

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -281,4 +282,44 @@ func TestForgottenOverRestart(t *testing.T) {
 			}
 		})
 	})
+}
+
+// BenchmarkStart reads a log of 20,000 instances that were registered, updated
+// four times and marked.
+func BenchmarkStart(b *testing.B) {
+	log := memory.New()
+	write := func(body rollcall.Body) {
+		if _, err := log.Append(b.Context(), rollcall.Batch{Changes: []rollcall.Change{{At: time.Now().UTC(), Body: body}}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for n := range 20_000 {
+		i := payments(fmt.Sprintf("p-%d", n))
+		i.Service = fmt.Sprintf("payments-%d", n%1000)
+		i.Normalize()
+		first := log.Status().Revision + 1
+		for v := range 5 {
+			put := rollcall.InstancePut{Key: i.Key()}
+			if i.Version = fmt.Sprint(v); v > 0 {
+				put.Incarnation, put.RegisteredAt = first, time.Now().UTC()
+			}
+			put.Record = record.Pack(&i)
+			write(put)
+		}
+		write(rollcall.HealthPut{Service: i.Key().ServiceKey, Slot: rollcall.SlotLease, Status: rollcall.Unhealthy, IDs: []string{i.ID}})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		ctx, cancel := context.WithCancel(b.Context())
+		r := registry.New(registry.Options{Log: log, Logger: discard()})
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		if err := r.WaitSynced(ctx); err != nil {
+			b.Fatal(err)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	}
 }
