@@ -53,7 +53,8 @@ var mayImport = map[string][]string{
 
 	"internal/server":       {".", "internal/..."},
 	"internal/rollcalltest": {"internal/server"},
-	"cmd/rollcall":          {".", "client", "internal/server"},
+	"internal/bench":        {".", "client"},
+	"cmd/rollcall":          {".", "client", "internal/bench", "internal/server"},
 }
 
 // tests may import, beside what their package may, what they drive it with.

@@ -13,7 +13,7 @@ import (
 const (
 	garbageLeast = 16 << 20
 	garbageMuch  = 192 << 20 // from here on a share of what is alive
-	garbageShare = 0.3
+	garbageShare = 0.25
 )
 
 // garbagePercent returns by how much the heap may grow when so many bytes of it

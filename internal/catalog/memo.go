@@ -31,7 +31,7 @@ type memo struct {
 }
 
 // DefaultMemoBytes bounds the memos of a catalog.
-const DefaultMemoBytes = 64 << 20
+const DefaultMemoBytes = 48 << 20
 
 // memosPerView bounds how many queries' answers one view keeps: looking for one
 // goes through them all, and what a caller makes up must not make it long.
