@@ -72,7 +72,7 @@ func run(args []string, out, progress io.Writer) error {
 	}
 	chosen := figures.Find(f.Args())
 	if *list {
-		for _, c := range chosen {
+		for _, c := range figures.All() {
 			fmt.Fprintf(out, "%-16s %s\n", c.Name, c.What)
 		}
 		return nil
