@@ -52,7 +52,13 @@ func (w *world) do(c command) error {
 	case "wait":
 		return w.advance(time.Duration(c.For))
 	case "forget":
-		if err := w.reopen(false, 25*time.Hour); err != nil {
+		// What went longer ago is forgotten at the start, the rest by and by;
+		// overrides an hour after services.
+		later := []time.Duration{24 * time.Hour, 25 * time.Hour}[w.rng.IntN(2)]
+		if w.rng.IntN(4) > 0 {
+			later -= 5 * time.Minute
+		}
+		if err := w.reopen(false, later); err != nil {
 			return err
 		}
 		return w.advance(603 * time.Second)
