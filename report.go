@@ -73,6 +73,7 @@ type InstanceFilter struct {
 	Namespace string
 	Node      string
 	Address   string
+	Origin    string // the door that registered it
 }
 
 // EventFilter selects events; empty fields select all.

@@ -86,12 +86,12 @@ could reach it, unless --insecure says that this is meant.`,
 func (e *env) serve(ctx context.Context, c server.Config) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	paceCollector()
 	s, err := server.New(c)
 	if err != nil {
 		return err
 	}
 	return s.Run(ctx, func() {
+		paceCollector() // not before: what is read at the start is there to stay
 		fmt.Fprintf(e.err, `rollcall ready http=%[1]s grpc=off dns=off
 Register a first instance and find it (its lease lasts 15 s unless it is renewed):
   curl -X PUT http://%[1]s/api/v1/services/hello/instances/hello-1 -d '{"port": 8080}'

@@ -423,6 +423,20 @@ func Position(r rollcall.Record) *rollcall.Position {
 	}
 }
 
+// Origin returns the door that a packed instance came through.
+func Origin(r rollcall.Record) string {
+	for s := string(r); ; {
+		f, rest, ok := next(s)
+		if !ok {
+			return ""
+		}
+		if f.num == 18 {
+			return f.s
+		}
+		s = rest
+	}
+}
+
 // Place returns the node and address of a packed instance.
 func Place(r rollcall.Record) (node, address string) {
 	for s := string(r); ; {

@@ -63,6 +63,9 @@ func checkFields(t *testing.T, want *rollcall.Instance, r rollcall.Record) {
 	if got, want := AppendJSON(nil, want.Key(), r, &added), shown.AppendJSON(nil); string(got) != string(want) {
 		t.Fatalf("AppendJSON of one that has moved:\n%s, want\n%s", got, want)
 	}
+	if got := Origin(r); got != want.Origin {
+		t.Fatalf("Origin: %q, want %q", got, want.Origin)
+	}
 	name := want.Service
 	if name == want.Key().Service {
 		name = "" // it is the key

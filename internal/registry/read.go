@@ -78,6 +78,9 @@ func (r *Registry) Instances(ctx context.Context, f rollcall.InstanceFilter, aft
 	s := r.catalog.Snapshot()
 	one := func(v *catalog.View, behind string) bool {
 		for item := range v.From(behind) {
+			if f.Origin != "" && f.Origin != record.Origin(item.Record()) {
+				continue
+			}
 			node, address := record.Place(item.Record())
 			if f.Node != "" && f.Node != node || f.Address != "" && f.Address != address {
 				continue

@@ -35,12 +35,12 @@ func (s *Server) registerStatic(ctx context.Context) error {
 		}
 	}
 	for after := ""; ; {
-		page, next, err := s.registry.Instances(ctx, rollcall.InstanceFilter{}, after, 1000)
+		page, next, err := s.registry.Instances(ctx, rollcall.InstanceFilter{Origin: origin}, after, 1000)
 		if err != nil {
 			return err
 		}
 		for _, i := range page {
-			if i.Origin == origin && !wanted[i.Key()] {
+			if !wanted[i.Key()] {
 				if err := s.registry.Deregister(ctx, i.Key(), 0); err != nil {
 					return err
 				}
