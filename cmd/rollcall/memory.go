@@ -2,45 +2,52 @@ package main
 
 import (
 	"os"
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"time"
 )
 
-// What the heap of a registry may grow by before it is collected: Go's own rule,
-// as much as is alive, collects a small registry many times a second and lets
-// one of a million instances take twice the memory that it needs.
+// Go's own rule, that the heap may double, lets a registry of a million
+// instances take twice the memory that it needs, and collects a small one many
+// times a second. Here the garbage that may pile up follows what is made of it:
+// about a second's worth, within bounds.
 const (
-	garbageLeast = 16 << 20
-	garbageMuch  = 192 << 20 // from here on a share of what is alive
-	garbageShare = 0.25
+	garbageLeast      = 16 << 20
+	garbageLeastShare = 0.2 // of what is alive
+	garbageMuch       = 192 << 20
+	garbageMuchShare  = 0.25
+	// Below this Go takes the percentage of this much.
+	smallestHeap = 4 << 20
 )
 
 // garbagePercent returns by how much the heap may grow when so many bytes of it
-// are alive. Of a heap below 4 MiB, Go takes the percentage of that.
-func garbagePercent(live float64) int {
-	live = max(live, 4<<20)
-	return int(100 * max(garbageLeast, min(live, max(garbageMuch, garbageShare*live))) / live)
+// are alive and so many are allocated a second.
+func garbagePercent(live, rate float64) int {
+	live = max(live, smallestHeap)
+	least := max(garbageLeast, garbageLeastShare*live)
+	most := max(least, min(live, max(garbageMuch, garbageMuchShare*live)))
+	return int(100 * min(max(rate, least), most) / live)
 }
 
-// paceCollector sets GOGC anew after each collection, unless the user has set
-// it.
+// paceCollector keeps GOGC in line with the heap as long as the process runs,
+// unless the user has set it.
 func paceCollector() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	set := 0
-	var collected func(struct{})
-	next := func() { runtime.AddCleanup(new([64]byte), collected, struct{}{}) }
-	collected = func(struct{}) {
-		metrics.Read(sample)
-		want := garbagePercent(float64(sample[0].Value.Uint64()))
-		if change := want - set; max(change, -change) > set/20 { // stops the world
-			set = want
-			debug.SetGCPercent(want)
+	go func() {
+		s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+		set, allocated := 100, uint64(0)
+		metrics.Read(s)
+		for allocated = s[1].Value.Uint64(); ; time.Sleep(time.Second) {
+			metrics.Read(s)
+			now := s[1].Value.Uint64()
+			want := garbagePercent(float64(s[0].Value.Uint64()), float64(now-allocated))
+			allocated = now
+			if change := want - set; max(change, -change) > set/10 { // stops the world for a moment
+				set = want
+				debug.SetGCPercent(want)
+			}
 		}
-		next()
-	}
-	collected(struct{}{})
+	}()
 }

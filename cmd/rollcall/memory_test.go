@@ -2,14 +2,16 @@ package main
 
 import "testing"
 
-// TestGarbagePercent: a small heap may double several times, a large one not
-// once.
+// TestGarbagePercent: a small heap may double several times; a large one may
+// grow by what is allocated in a second, but not double.
 func TestGarbagePercent(t *testing.T) {
-	for _, tt := range []struct{ liveMiB, want int }{
-		{0, 400}, {4, 400}, {8, 200}, {16, 100}, {192, 100}, {384, 50}, {1024, 25}, {4096, 25},
+	for _, tt := range []struct{ liveMiB, rateMiB, want int }{
+		{0, 0, 400}, {4, 500, 400}, {16, 0, 100}, {16, 500, 100},
+		{100, 0, 20}, {100, 50, 50}, {100, 500, 100},
+		{384, 0, 20}, {384, 500, 50}, {1024, 0, 20}, {1024, 500, 25},
 	} {
-		if got := garbagePercent(float64(tt.liveMiB << 20)); got != tt.want {
-			t.Errorf("%d MiB alive: %d %%, want %d %%", tt.liveMiB, got, tt.want)
+		if got := garbagePercent(float64(tt.liveMiB<<20), float64(tt.rateMiB<<20)); got != tt.want {
+			t.Errorf("%d MiB alive, %d MiB/s: %d %%, want %d %%", tt.liveMiB, tt.rateMiB, got, tt.want)
 		}
 	}
 }

@@ -146,11 +146,15 @@ func (c *Catalog) Publish() (*Snapshot, []Event) {
 		return c.Snapshot(), nil
 	}
 	c.flush()
-	s, events := c.next, c.events
+	s, events := c.next, slices.Clone(c.events) // just as long as it is: events are kept for minutes
 	c.index(s)
 	c.published.Store(s)
 	c.synced.Store(true) // nothing is applied before a log's first reset
-	c.events, c.dirty = nil, false
+	clear(c.events)
+	if c.events = c.events[:0]; cap(c.events) > 4096 {
+		c.events = nil
+	}
+	c.dirty = false
 	c.draft()
 	return s, events
 }

@@ -3,11 +3,11 @@ package local
 import (
 	"context"
 	"fmt"
-	"io"
 	"iter"
 	"slices"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/wal"
 
 	"github.com/rollcall-registry/rollcall"
@@ -54,7 +54,7 @@ func (l *Log) Checkpoint(ctx context.Context, at rollcall.Revision, state iter.S
 		c.segment = l.firstAfter(at)
 	}
 	h := record.Header{Log: l.identity.ID, Created: l.identity.Created, Revision: at, Fence: fence, At: start.UTC()}
-	size, err := l.writeCheckpoint(ctx, c, h, state)
+	size, err := l.writeCheckpoint(ctx, c, h, state, heal)
 	if err != nil {
 		l.metrics.checkpointFailures.Inc()
 		return err
@@ -69,8 +69,9 @@ func (l *Log) Checkpoint(ctx context.Context, at rollcall.Revision, state iter.S
 }
 
 // writeCheckpoint writes the file of a checkpoint, unless ctx ends or the log is
-// closed meanwhile.
-func (l *Log) writeCheckpoint(ctx context.Context, c checkpoint, h record.Header, state iter.Seq[rollcall.Change]) (size int64, err error) {
+// closed meanwhile. Nobody waits for it unless there is a hurry, so it leaves
+// most of a processor and of the disk to those who append.
+func (l *Log) writeCheckpoint(ctx context.Context, c checkpoint, h record.Header, state iter.Seq[rollcall.Change], hurry bool) (size int64, err error) {
 	var stopped error
 	guarded := func(yield func(rollcall.Change) bool) {
 		n := 0
@@ -85,10 +86,13 @@ func (l *Log) writeCheckpoint(ctx context.Context, c checkpoint, h record.Header
 			}
 		}
 	}
-	err = l.dir.write(c.name(), func(w io.Writer) error {
-		counter := &countingWriter{w: w}
-		err := record.WriteState(counter, h, guarded)
-		size = counter.n
+	err = l.dir.write(c.name(), func(f vfs.File) error {
+		w := &unhurriedWriter{file: f, begun: time.Now(), pause: func(d time.Duration) { l.pause(ctx, d) }}
+		if hurry {
+			w.pause = func(time.Duration) {}
+		}
+		err := record.WriteState(w, h, guarded)
+		size = w.size
 		if stopped != nil {
 			return stopped
 		}
@@ -108,15 +112,46 @@ func (l *Log) interrupted(ctx context.Context) error {
 	}
 }
 
-type countingWriter struct {
-	w io.Writer
-	n int64
+// pause waits, but not on when nobody wants the checkpoint any more.
+func (l *Log) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-l.stop:
+	case <-ctx.Done():
+	}
 }
 
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+// Of a checkpoint, stride bytes at a time are written and synced, so that no
+// sync of the log waits for more than that; then follows a pause of rest times
+// what it took.
+const (
+	stride = 2 << 20
+	rest   = 3
+)
+
+// unhurriedWriter writes a file in strides.
+type unhurriedWriter struct {
+	file  vfs.File
+	begun time.Time // of the stride
+	since int       // bytes of it
+	size  int64
+	pause func(time.Duration)
+}
+
+func (w *unhurriedWriter) Write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
+	w.size += int64(n)
+	if w.since += n; err != nil || w.since < stride {
+		return n, err
+	}
+	if err := w.file.SyncData(); err != nil {
+		return n, err
+	}
+	w.pause(rest * time.Since(w.begun))
+	w.begun, w.since = time.Now(), 0
+	return n, nil
 }
 
 // rotateUsed begins a new segment if the current one has entries, so that the

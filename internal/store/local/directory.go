@@ -62,7 +62,7 @@ func (d directory) lock() (io.Closer, error) {
 }
 
 // write makes a file that is either there, whole and durable, or not there.
-func (d directory) write(name string, content func(io.Writer) error) (err error) {
+func (d directory) write(name string, content func(vfs.File) error) (err error) {
 	tmp := d.file(name + tmpSuffix)
 	f, err := d.fs.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -114,7 +114,7 @@ func newIdentity() identity {
 // create makes the directory a log's, for good: its own name is made durable
 // as well.
 func (d directory) create(id identity) error {
-	err := d.write(identityName, func(w io.Writer) error {
+	err := d.write(identityName, func(w vfs.File) error {
 		b, err := json.Marshal(id)
 		if err == nil {
 			_, err = w.Write(append(b, '\n'))

@@ -7,6 +7,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/wal"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/record"
 	"github.com/rollcall-registry/rollcall/internal/store"
@@ -131,7 +133,7 @@ func (l *Log) settle(r *recovered) error {
 		l.log.Warn("cutting off a write that was never finished; nobody was told that it was",
 			"file", l.dir.file(segmentName(s.num)), "at", s.size)
 	}
-	return l.dir.write(segmentName(s.num), func(w io.Writer) error {
+	return l.dir.write(segmentName(s.num), func(w vfs.File) error {
 		f, err := l.dir.fs.Open(l.dir.file(segmentName(s.num)))
 		if err != nil {
 			return err

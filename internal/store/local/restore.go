@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/record"
 )
@@ -68,7 +70,7 @@ func Restore(dir string, r io.Reader, o Options) (err error) {
 	}
 	// The file is checked on its way into a temporary one, which only gets its
 	// name once the end has been reached and found right.
-	err = d.write(c.name(), func(w io.Writer) error {
+	err = d.write(c.name(), func(w vfs.File) error {
 		err := record.WriteState(w, h, changes)
 		if readErr != nil {
 			return fmt.Errorf("read backup: %w", readErr)
