@@ -106,10 +106,13 @@ func (i *Item) Instance() rollcall.Instance {
 	return inst
 }
 
-// AppendJSON appends the JSON form of the item to b, as if of [Item.Instance];
-// at is where the instance has moved since it was registered, nil if it has not.
-func (i *Item) AppendJSON(b []byte, at *rollcall.Position) []byte {
-	return record.AppendJSON(b, i.Key(), i.Record(), &record.Added{
+// Writer writes items as JSON to the end of its B.
+type Writer struct{ record.Writer }
+
+// Append writes i as JSON, as if it were unpacked; at is where the instance has
+// moved since it was registered, nil if it has not.
+func (w *Writer) Append(i *Item, at *rollcall.Position) {
+	w.Writer.Append(i.Key(), i.Record(), &record.Added{
 		Position: at, Health: i.Health(), Revision: i.revision, Incarnation: i.incarnation, RegisteredAt: i.Registered(),
 	})
 }

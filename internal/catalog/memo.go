@@ -46,19 +46,46 @@ func (m *memo) size() int { return len(m.key) + len(m.data) + overhead }
 // the doors' own, e.g. "http gzip health=any". The result must not be changed.
 // Several callers may build at once; one result is kept.
 func (v *View) Memo(key string, build func() []byte) []byte {
+	data, ok := v.Kept(key)
+	if !ok {
+		data = build()
+		v.Keep(key, data)
+	}
+	return data
+}
+
+// Kept returns what is kept for (view, key).
+func (v *View) Kept(key string) (data []byte, ok bool) {
 	if list := v.memos.Load(); list != nil {
 		for _, m := range *list {
 			if m.key == key {
 				if !m.used.Load() {
 					m.used.Store(true)
 				}
-				return m.data
+				return m.data, true
 			}
 		}
 	}
-	data := bytes.Clone(build()) // without the room that it was given to grow
-	v.shared.budget.add(&memo{view: v, key: key, data: data})
-	return data
+	return nil, false
+}
+
+// Keep keeps a copy of data for (view, key). Where that would drive out others,
+// it has to be asked for twice: what is wanted once in a long while does not
+// replace what is wanted all the time.
+func (v *View) Keep(key string, data []byte) {
+	m := &memo{view: v, key: key, data: data}
+	if v.shared.budget.tight(m.size()) && !v.asked.Swap(true) {
+		return
+	}
+	m.data = bytes.Clone(data) // without the room that it was given to grow
+	v.shared.budget.add(m)
+}
+
+// tight reports whether so many bytes more would drive out others.
+func (b *memos) tight(more int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes+more > b.limit
 }
 
 func (b *memos) add(m *memo) {

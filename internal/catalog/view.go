@@ -25,6 +25,7 @@ type View struct {
 
 	shared *shared
 	memos  atomic.Pointer[[]*memo]
+	asked  atomic.Bool // for a memo that there was no room for
 }
 
 // shared is what all views of a catalog have in common.

@@ -204,8 +204,17 @@ func (s *Server) view(e *records, t watch.Type, r rollcall.Revision, v *catalog.
 // load, which changes too often for what is kept and is shown with the instance
 // alone.
 func (s *Server) appendItem(b []byte, item *catalog.Item) []byte {
+	var w catalog.Writer
+	w.B = b
+	s.writeItem(&w, item)
+	return w.B
+}
+
+// writeItem writes one of many instances.
+func (s *Server) writeItem(w *catalog.Writer, item *catalog.Item) {
 	if p, moved := s.reg.Position(item.Key()); moved {
-		return item.AppendJSON(b, &p)
+		w.Append(item, &p)
+		return
 	}
-	return item.AppendJSON(b, nil)
+	w.Append(item, nil)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 )
@@ -22,7 +23,7 @@ func (s *Server) resolve(r *request) (int, error) {
 	packed := false
 	unchanged := len(r.Header["If-None-Match"]) > 0 && knows(r.Header["If-None-Match"], token)
 	if !unchanged {
-		body, packed = s.answer(a, token, r.Header)
+		body, packed = s.answer(r, a, token)
 	}
 
 	// All of these headers share one string.
@@ -81,27 +82,35 @@ func knows(ifNoneMatch []string, token rollcall.Token) bool {
 	return false
 }
 
-// answer returns the body of an answer, as the headers of its request allow.
-func (s *Server) answer(a *resolve.Answer, token rollcall.Token, h http.Header) (body []byte, packed bool) {
-	encode := func() []byte { return s.encode(a, token) }
-	if !a.Same.IsZero() { // the token is the caller's own
-		return encode(), false
-	}
+// answer returns the body of an answer, as the headers of its request allow. It
+// is valid until the request is done with.
+func (s *Server) answer(r *request, a *resolve.Answer, token rollcall.Token) (body []byte, packed bool) {
 	key := "http"
 	if a.Generation != 0 || a.Plan.Text() != "" {
 		key = "http " + strconv.FormatUint(a.Generation, 10) + " " + a.Plan.Text()
 	}
-	body = a.View.Memo(key, encode)
-	if len(body) < worthGzip || !acceptsGzip(h) {
+	keep := a.Same.IsZero() // else the token is the caller's own
+	var kept bool
+	if keep {
+		body, kept = a.View.Kept(key)
+	}
+	if !kept {
+		r.buffer = s.answers.Get().(*[]byte)
+		*r.buffer = s.encode((*r.buffer)[:0], a, token)
+		body = *r.buffer
+		if keep {
+			a.View.Keep(key, body)
+		}
+	}
+	if !keep || len(body) < worthGzip || !acceptsGzip(r.Header) {
 		return body, false
 	}
 	return a.View.Memo("gzip "+key, func() []byte { return gzipped(body) }), true
 }
 
 // encode writes an answer as JSON.
-func (s *Server) encode(a *resolve.Answer, token rollcall.Token) []byte {
+func (s *Server) encode(b []byte, a *resolve.Answer, token rollcall.Token) []byte {
 	items, total := a.Select()
-	b := make([]byte, 0, 160+400*len(items))
 	b = appendString(append(b, `{"namespace":`...), a.View.Key().Namespace)
 	b = appendString(append(b, `,"service":`...), a.View.Name())
 	b = strconv.AppendUint(append(b, `,"revision":`...), uint64(a.View.Revision()), 10)
@@ -109,11 +118,13 @@ func (s *Server) encode(a *resolve.Answer, token rollcall.Token) []byte {
 	b = append(b, `,"panic":false,"total":`...)
 	b = strconv.AppendInt(b, int64(total), 10)
 	b = append(b, `,"instances":[`...)
+	var w catalog.Writer
+	w.B = b
 	for n, item := range items {
 		if n > 0 {
-			b = append(b, ',')
+			w.B = append(w.B, ',')
 		}
-		b = s.appendItem(b, item)
+		s.writeItem(&w, item)
 	}
-	return append(b, "]}\n"...)
+	return append(w.B, "]}\n"...)
 }

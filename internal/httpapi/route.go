@@ -33,7 +33,9 @@ type request struct {
 	ctx    context.Context // with the caller's principal
 	params url.Values      // nil if there are none; only those that the route takes
 
-	decoder *form.Decoder // to be given back once there is an answer; may be nil
+	// What is to be given back once there is an answer; either may be nil.
+	decoder *form.Decoder
+	buffer  *[]byte
 }
 
 const api = "/api/v1"
@@ -135,6 +137,9 @@ func (m *mounted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	code, err := m.serve(&rq)
 	if rq.decoder != nil {
 		m.server.done(rq.decoder)
+	}
+	if rq.buffer != nil && cap(*rq.buffer) <= 1<<20 {
+		m.server.answers.Put(rq.buffer)
 	}
 	if err != nil {
 		code = m.server.refuse(w, r, err)

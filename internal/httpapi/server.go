@@ -70,6 +70,7 @@ type Server struct {
 	origins http.CrossOriginProtection
 	bodies  sync.Pool           // of *form.Decoder
 	scratch sync.Pool           // of *[]byte, for small answers
+	answers sync.Pool           // of *[]byte, for those of resolve
 	large   *semaphore.Weighted // by bytes, of large bodies
 	queries sync.Pool           // of *rollcall.Query, for queries without parameters
 }
@@ -82,6 +83,7 @@ func New(reg Registry, o Options) *Server {
 	s.large = semaphore.NewWeighted(s.o.MaxLarge)
 	s.bodies.New = func() any { return new(form.Decoder) }
 	s.scratch.New = func() any { b := make([]byte, 0, 512); return &b }
+	s.answers.New = func() any { b := make([]byte, 0, 8<<10); return &b }
 	s.queries.New = func() any { return new(rollcall.Query) }
 	s.mount(routes())
 	if o.Metrics != nil {

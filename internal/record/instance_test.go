@@ -58,6 +58,12 @@ func checkFields(t *testing.T, want *rollcall.Instance, r rollcall.Record) {
 	if got, want := AppendJSON(nil, want.Key(), r, &added), shown.AppendJSON(nil); string(got) != string(want) {
 		t.Fatalf("AppendJSON:\n%s, want\n%s", got, want)
 	}
+	w := Writer{B: []byte("before")}
+	w.Append(want.Key(), r, &added)
+	w.Append(want.Key(), r, &added)
+	if got, want := string(w.B), "before"+strings.Repeat(string(shown.AppendJSON(nil)), 2); got != want {
+		t.Fatalf("Writer, twice:\n%s, want\n%s", got, want)
+	}
 	added.Position = &rollcall.Position{Lat: -1.5, Lon: 1e-9}
 	shown.Position = added.Position
 	if got, want := AppendJSON(nil, want.Key(), r, &added), shown.AppendJSON(nil); string(got) != string(want) {

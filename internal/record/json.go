@@ -18,16 +18,65 @@ type Added struct {
 	RegisteredAt time.Time
 }
 
+// Writer writes instances as JSON to the end of B. What an instance has in common
+// with the one before it, as those of a service do, is copied from there.
+type Writer struct {
+	B []byte
+
+	ports, capabilities, metadata, lease section
+}
+
+// section is a part of the instance that was written last: its packed form, and
+// where in B it is.
+type section struct {
+	packed   string
+	from, to int
+}
+
 // AppendJSON appends to b what [rollcall.Instance.AppendJSON] makes of the
-// instance with what is added to it, without unpacking it, which would cost ten
-// times as much.
+// instance with what is added to it, without unpacking it.
 func AppendJSON(b []byte, key rollcall.Key, r rollcall.Record, a *Added) []byte {
+	w := Writer{B: b}
+	w.Append(key, r, a)
+	return w.B
+}
+
+// section writes a part of an instance, unless it is the same as in the last
+// one.
+func (w *Writer) section(s *section, packed string, write func(b []byte, packed string) []byte) {
+	if packed == "" {
+		return
+	}
+	from := len(w.B)
+	if s.packed == packed {
+		w.B = append(w.B, w.B[s.from:s.to]...)
+	} else {
+		w.B = write(w.B, packed)
+	}
+	*s = section{packed, from, len(w.B)}
+}
+
+func appendPorts(b []byte, s string) []byte { return appendMap(b, `,"ports":{`, 4, s, appendNumber) }
+
+func appendCapabilities(b []byte, s string) []byte {
+	return appendMap(b, `,"capabilities":{`, 11, s, appendCapability)
+}
+
+func appendMetadata(b []byte, s string) []byte {
+	return appendMap(b, `,"metadata":{`, 12, s, appendPair)
+}
+
+// Append writes an instance with what is added to it.
+func (w *Writer) Append(key rollcall.Key, r rollcall.Record, a *Added) {
 	p := partsOf(key, string(r))
+	b := w.B
 	b = appendQuoted(append(b, `{"namespace":`...), p.namespace)
 	b = appendQuoted(append(b, `,"service":`...), p.service)
 	b = appendQuoted(append(b, `,"id":`...), key.ID)
 	b = appendMember(b, `,"address":`, p.address)
-	b = appendMap(b, `,"ports":{`, 4, p.ports, appendNumber)
+	w.B = b
+	w.section(&w.ports, p.ports, appendPorts)
+	b = w.B
 	b = appendMember(b, `,"version":`, p.version)
 	b = appendMember(b, `,"node":`, p.node)
 	if p.region != "" || p.zone != "" || p.subZone != "" {
@@ -38,8 +87,10 @@ func AppendJSON(b []byte, key rollcall.Key, r rollcall.Record, a *Added) []byte 
 		b = o.end()
 	}
 	b = appendPosition(b, p.position, a.Position)
-	b = appendMap(b, `,"capabilities":{`, 11, p.capabilities, appendCapability)
-	b = appendMap(b, `,"metadata":{`, 12, p.metadata, appendMetadata)
+	w.B = b
+	w.section(&w.capabilities, p.capabilities, appendCapabilities)
+	w.section(&w.metadata, p.metadata, appendMetadata)
+	b = w.B
 	b = strconv.AppendUint(append(b, `,"weight":`...), p.weight, 10)
 	if p.capacity != 0 {
 		b = strconv.AppendUint(append(b, `,"capacity":`...), p.capacity, 10)
@@ -47,7 +98,9 @@ func AppendJSON(b []byte, key rollcall.Key, r rollcall.Record, a *Added) []byte 
 	if p.warmup != 0 {
 		b = appendQuoted(append(b, `,"warmup":`...), rollcall.Duration(p.warmup).String())
 	}
-	b = appendLeaseJSON(b, p.lease)
+	w.B = b
+	w.section(&w.lease, p.lease, appendLeaseJSON)
+	b = w.B
 	b = appendChecksJSON(b, p.checks)
 	b = a.Health.AppendJSON(append(b, `,"health":`...))
 	b = appendMember(b, `,"origin":`, p.origin)
@@ -55,7 +108,7 @@ func AppendJSON(b []byte, key rollcall.Key, r rollcall.Record, a *Added) []byte 
 	b = strconv.AppendUint(append(b, `,"incarnation":`...), uint64(a.Incarnation), 10)
 	b = a.RegisteredAt.AppendFormat(append(b, `,"registered_at":"`...), time.RFC3339Nano)
 	b = strconv.AppendUint(append(b, `","effective_weight":`...), p.weight, 10)
-	return append(b, '}')
+	w.B = append(b, '}')
 }
 
 // parts are the fields of a packed instance. Those that repeat are kept as what
@@ -172,9 +225,6 @@ func (o *object) duration(name string, n uint64) {
 // appendMap writes a map whose entries are fields of one number, messages of a
 // name and a value.
 func appendMap(b []byte, begin string, num protowire.Number, entries string, value func([]byte, field) []byte) []byte {
-	if entries == "" {
-		return b
-	}
 	b = append(b, begin...)
 	for s := entries; s != ""; {
 		entry, rest, ok := next(s)
@@ -208,8 +258,8 @@ func appendMap(b []byte, begin string, num protowire.Number, entries string, val
 	return append(b, '}')
 }
 
-func appendNumber(b []byte, f field) []byte   { return strconv.AppendUint(b, f.n, 10) }
-func appendMetadata(b []byte, f field) []byte { return appendQuoted(b, f.s) }
+func appendNumber(b []byte, f field) []byte { return strconv.AppendUint(b, f.n, 10) }
+func appendPair(b []byte, f field) []byte   { return appendQuoted(b, f.s) }
 
 // appendCapability writes a capability's value.
 func appendCapability(b []byte, f field) []byte {
@@ -265,9 +315,6 @@ func appendPosition(b []byte, registered string, moved *rollcall.Position) []byt
 }
 
 func appendLeaseJSON(b []byte, s string) []byte {
-	if s == "" {
-		return b
-	}
 	o := object{append(b, `,"lease":`...), '{'}
 	for s != "" {
 		f, rest, ok := next(s)
