@@ -17,9 +17,10 @@ import (
 type memos struct {
 	limit int
 
-	mu    sync.Mutex // guards what follows, and every view's list against writers
-	bytes int
-	queue list.List // of *memo, oldest first
+	mu      sync.Mutex // guards what follows, and every view's list against writers
+	bytes   int
+	queue   list.List // of *memo, oldest first
+	refused uint64    // counts what there was no room for
 }
 
 type memo struct {
@@ -70,22 +71,29 @@ func (v *View) Kept(key string) (data []byte, ok bool) {
 }
 
 // Keep keeps a copy of data for (view, key). Where that would drive out others,
-// it has to be asked for twice: what is wanted once in a long while does not
-// replace what is wanted all the time.
+// the view has to be asked again before as many others are as there are memos:
+// what is wanted once in a long while does not replace what is wanted all the
+// time.
 func (v *View) Keep(key string, data []byte) {
 	m := &memo{view: v, key: key, data: data}
-	if v.shared.budget.tight(m.size()) && !v.asked.Swap(true) {
+	if !v.shared.budget.admits(m) {
 		return
 	}
 	m.data = bytes.Clone(data) // without the room that it was given to grow
 	v.shared.budget.add(m)
 }
 
-// tight reports whether so many bytes more would drive out others.
-func (b *memos) tight(more int) bool {
+// admits reports whether there is room for a memo, or shall be.
+func (b *memos) admits(m *memo) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.bytes+more > b.limit
+	if b.bytes+m.size() <= b.limit {
+		return true
+	}
+	b.refused++
+	before := m.view.refused
+	m.view.refused = b.refused
+	return before != 0 && b.refused-before <= uint64(b.queue.Len())
 }
 
 func (b *memos) add(m *memo) {

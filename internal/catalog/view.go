@@ -25,7 +25,9 @@ type View struct {
 
 	shared *shared
 	memos  atomic.Pointer[[]*memo]
-	asked  atomic.Bool // for a memo that there was no room for
+	// refused is when, in its count, the budget last had no room for a memo; its
+	// lock guards it.
+	refused uint64
 }
 
 // shared is what all views of a catalog have in common.
