@@ -15,7 +15,7 @@ const (
 	garbageLeast      = 16 << 20
 	garbageLeastShare = 0.2 // of what is alive
 	garbageMuch       = 192 << 20
-	garbageMuchShare  = 0.25
+	garbageMuchShare  = 0.5
 	// Below this Go takes the percentage of this much.
 	smallestHeap = 4 << 20
 )
