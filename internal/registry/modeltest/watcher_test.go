@@ -215,7 +215,7 @@ func (c *watcher) ended(w *world) error {
 	if c.sub == nil {
 		return nil
 	}
-	err := watch.ErrClosed
+	var err error
 	if c.slow {
 		_, err = c.sub.Next(context.Background())
 		if err == nil { // what it began with was still to come
