@@ -90,22 +90,28 @@ func (s *Server) answer(r *request, a *resolve.Answer, token rollcall.Token) (bo
 		key = "http " + strconv.FormatUint(a.Generation, 10) + " " + a.Plan.Text()
 	}
 	keep := a.Same.IsZero() // else the token is the caller's own
-	var kept bool
+	gzip := keep && acceptsGzip(r.Header)
+	if gzip {
+		if body, ok := a.View.Kept("gzip " + key); ok {
+			return body, true
+		}
+	}
+	kept := false
 	if keep {
 		body, kept = a.View.Kept(key)
 	}
 	if !kept {
 		r.buffer = s.answers.Get().(*[]byte)
-		*r.buffer = s.encode((*r.buffer)[:0], a, token)
-		body = *r.buffer
-		if keep {
-			a.View.Keep(key, body)
-		}
+		body = s.encode((*r.buffer)[:0], a, token)
+		*r.buffer = body
 	}
-	if !keep || len(body) < worthGzip || !acceptsGzip(r.Header) {
-		return body, false
+	if gzip && len(body) >= worthGzip { // the other form is for others to keep
+		return a.View.Memo("gzip "+key, func() []byte { return gzipped(body) }), true
 	}
-	return a.View.Memo("gzip "+key, func() []byte { return gzipped(body) }), true
+	if keep && !kept {
+		a.View.Keep(key, body)
+	}
+	return body, false
 }
 
 // encode writes an answer as JSON.

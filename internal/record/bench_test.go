@@ -59,7 +59,19 @@ func BenchmarkPack(b *testing.B) {
 			buf := make([]byte, 0, 4096)
 			b.ReportAllocs()
 			for b.Loop() {
-				AppendJSON(buf, key, r, &added)
+				w := Writer{B: buf}
+				w.Append(key, r, &added)
+			}
+		})
+		b.Run(bb.name+"/unpacked json", func(b *testing.B) { // the way round
+			r, key := Pack(&bb.i), bb.i.Key()
+			buf := make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				i, _ := Unpack(key, r)
+				i.Health = &rollcall.Health{Status: rollcall.Healthy, Since: time.Unix(1_700_000_000, 5).UTC()}
+				i.RegisteredAt = time.Unix(1_700_000_000, 5).UTC()
+				i.AppendJSON(buf)
 			}
 		})
 		b.Run(bb.name+"/unpack", func(b *testing.B) {

@@ -33,6 +33,13 @@ func TestInstanceRoundTrip(t *testing.T) {
 	}
 }
 
+// written returns what a new Writer makes of an instance.
+func written(key rollcall.Key, r rollcall.Record, a *Added) []byte {
+	var w Writer
+	w.Append(key, r, a)
+	return w.B
+}
+
 func checkFields(t *testing.T, want *rollcall.Instance, r rollcall.Record) {
 	t.Helper()
 	got, err := Unpack(want.Key(), r)
@@ -55,8 +62,8 @@ func checkFields(t *testing.T, want *rollcall.Instance, r rollcall.Record) {
 	shown.Health, shown.Revision, shown.Incarnation = &rollcall.Health{Status: rollcall.Degraded, Reason: "so <so>"}, 7, 3
 	shown.RegisteredAt, shown.EffectiveWeight = time.Unix(1_700_000_000, 5).UTC(), shown.Weight
 	added := Added{Health: *shown.Health, Revision: 7, Incarnation: 3, RegisteredAt: shown.RegisteredAt}
-	if got, want := AppendJSON(nil, want.Key(), r, &added), shown.AppendJSON(nil); string(got) != string(want) {
-		t.Fatalf("AppendJSON:\n%s, want\n%s", got, want)
+	if got, want := written(want.Key(), r, &added), shown.AppendJSON(nil); string(got) != string(want) {
+		t.Fatalf("Writer:\n%s, want\n%s", got, want)
 	}
 	w := Writer{B: []byte("before")}
 	w.Append(want.Key(), r, &added)
@@ -66,8 +73,8 @@ func checkFields(t *testing.T, want *rollcall.Instance, r rollcall.Record) {
 	}
 	added.Position = &rollcall.Position{Lat: -1.5, Lon: 1e-9}
 	shown.Position = added.Position
-	if got, want := AppendJSON(nil, want.Key(), r, &added), shown.AppendJSON(nil); string(got) != string(want) {
-		t.Fatalf("AppendJSON of one that has moved:\n%s, want\n%s", got, want)
+	if got, want := written(want.Key(), r, &added), shown.AppendJSON(nil); string(got) != string(want) {
+		t.Fatalf("Writer, of one that has moved:\n%s, want\n%s", got, want)
 	}
 	if got := Origin(r); got != want.Origin {
 		t.Fatalf("Origin: %q, want %q", got, want.Origin)

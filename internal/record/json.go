@@ -33,14 +33,6 @@ type section struct {
 	from, to int
 }
 
-// AppendJSON appends to b what [rollcall.Instance.AppendJSON] makes of the
-// instance with what is added to it, without unpacking it.
-func AppendJSON(b []byte, key rollcall.Key, r rollcall.Record, a *Added) []byte {
-	w := Writer{B: b}
-	w.Append(key, r, a)
-	return w.B
-}
-
 // section writes a part of an instance, unless it is the same as in the last
 // one.
 func (w *Writer) section(s *section, packed string, write func(b []byte, packed string) []byte) {
@@ -66,7 +58,8 @@ func appendMetadata(b []byte, s string) []byte {
 	return appendMap(b, `,"metadata":{`, 12, s, appendPair)
 }
 
-// Append writes an instance with what is added to it.
+// Append writes what [rollcall.Instance.AppendJSON] makes of an instance with
+// what is added to it, without unpacking it.
 func (w *Writer) Append(key rollcall.Key, r rollcall.Record, a *Added) {
 	p := partsOf(key, string(r))
 	b := w.B
