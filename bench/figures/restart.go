@@ -1,7 +1,10 @@
 package figures
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,7 +88,7 @@ func (b *Bench) restart(row string, f fleet) error {
 	if s, err = b.startIn(dir); err != nil {
 		return err
 	}
-	if err := b.makeCheckpoint(s, dir, f); err != nil {
+	if err := b.makeCheckpoint(s, f); err != nil {
 		return err
 	}
 	b.Stop(s)
@@ -136,11 +139,17 @@ func (b *Bench) restarts(row, dir string, f fleet) error {
 }
 
 // makeCheckpoint changes instances until the server has written one, or another one.
-func (b *Bench) makeCheckpoint(s Server, dir string, f fleet) error {
+func (b *Bench) makeCheckpoint(s Server, f fleet) error {
 	b.progress("changing instances until there is a checkpoint")
 	l := wire.Load{Addr: s.Addr, Conns: 64, Total: 2000}
-	before := checkpointOf(dir)
-	for n := 0; checkpointOf(dir) == before; n++ {
+	before, err := checkpoints(s.Addr)
+	if err != nil {
+		return err
+	}
+	for n := 0; ; n++ {
+		if now, err := checkpoints(s.Addr); err != nil || now > before {
+			return err // what it replaces is gone by then
+		}
 		l.Source = one(driver.RollcallChange(s.Addr, 50+n), f.turn())
 		r, err := l.Run()
 		if err == nil {
@@ -153,20 +162,22 @@ func (b *Bench) makeCheckpoint(s Server, dir string, f fleet) error {
 			return err
 		}
 	}
-	time.Sleep(2 * time.Second) // to clear away what it replaces
-	return nil
 }
 
-// checkpointOf returns the name of a data directory's newest checkpoint that is whole; ""
-// if there is none.
-func checkpointOf(dir string) (newest string) {
-	found, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*")) // of a pattern that is right
-	for _, name := range found {
-		if filepath.Ext(name) == "" { // not one that is being written
-			newest = max(newest, name)
+// checkpoints returns how many checkpoints a server says it has written.
+func checkpoints(addr string) (n int, err error) {
+	resp, err := http.Get("http://" + addr + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if _, err := fmt.Sscanf(lines.Text(), "rollcall_checkpoint_seconds_count %d", &n); err == nil {
+			return n, nil
 		}
 	}
-	return newest
+	return 0, errors.Join(lines.Err(), errors.New("the server tells nothing of its checkpoints"))
 }
 
 // sizes returns how much of a data directory is log and how much is checkpoint, in MB.
