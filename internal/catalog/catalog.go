@@ -131,13 +131,18 @@ func (c *Catalog) Apply(e rollcall.Entry) error {
 	if e.Reset && !e.More {
 		c.reset = false
 		c.flush()
-		c.events = difference(c.Snapshot(), c.next)
+		if c.Synced() { // else nobody has seen what it differs from
+			c.events = difference(c.Snapshot(), c.next)
+		}
 		for v := range c.Snapshot().Views(rollcall.ServiceKey{}) {
 			c.gone = append(c.gone, *v.key)
 		}
 	}
 	return nil
 }
+
+// eventsReused is up to how many events are collected in the same place again.
+const eventsReused = 4096
 
 // Publish makes what was applied visible and returns it with its events, in
 // order. It does nothing in the middle of a reset.
@@ -146,14 +151,17 @@ func (c *Catalog) Publish() (*Snapshot, []Event) {
 		return c.Snapshot(), nil
 	}
 	c.flush()
-	s, events := c.next, slices.Clone(c.events) // just as long as it is: events are kept for minutes
+	s, events := c.next, c.events
+	if len(events) > eventsReused {
+		c.events = nil
+	} else { // just as long as they are: events are kept for minutes
+		events = slices.Clone(events)
+		clear(c.events)
+		c.events = c.events[:0]
+	}
 	c.index(s)
 	c.published.Store(s)
 	c.synced.Store(true) // nothing is applied before a log's first reset
-	clear(c.events)
-	if c.events = c.events[:0]; cap(c.events) > 4096 {
-		c.events = nil
-	}
 	c.dirty = false
 	c.draft()
 	return s, events

@@ -2,17 +2,26 @@ package registry
 
 import (
 	"context"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/lease"
 	"github.com/rollcall-registry/rollcall/internal/record"
+	"github.com/rollcall-registry/rollcall/internal/watch"
 )
 
-// publishAtMost bounds how many entries one publication may hold back.
-const publishAtMost = 1024
+const (
+	// publishAtMost bounds how many entries one publication may hold back.
+	publishAtMost = 1024
+	// catchUpBy is how many changes share a publication until the log has been
+	// read, when nobody waits for one.
+	catchUpBy = watch.HistoryEvents / 2
+)
 
 // follow is the apply loop: the only writer of the catalog.
 func (r *Registry) follow(ctx context.Context) error {
@@ -36,7 +45,7 @@ func (r *Registry) followOnce(ctx context.Context) error {
 	r.catalog.Abandon() // what an earlier attempt left half done
 	// Until what the log has now was applied, "not there" would mean nothing.
 	known := r.log.Status().Revision
-	pending := 0
+	entries, changes := 0, 0 // not published yet
 	for e, err := range r.log.Follow(ctx, r.catalog.Snapshot().Revision()) {
 		if err != nil {
 			return err
@@ -47,10 +56,14 @@ func (r *Registry) followOnce(ctx context.Context) error {
 		if !e.Reset {
 			r.sinceMark.Add(int64(len(e.Changes)))
 		}
-		if pending++; e.More && pending < publishAtMost {
+		entries++
+		changes += len(e.Changes)
+		switch read := r.read.Load(); {
+		case e.Reset: // what follows on it is told as changes
+		case e.More && read && entries < publishAtMost, e.More && !read && changes < catchUpBy:
 			continue
 		}
-		pending = 0
+		entries, changes = 0, 0
 		caughtUp := e.Revision >= known && !(e.Reset && e.More)
 		// What was forgotten before a restart is still in the log.
 		if first := caughtUp && !r.read.Load(); r.forget.Swap(false) || first {
@@ -59,6 +72,7 @@ func (r *Registry) followOnce(ctx context.Context) error {
 		r.publish()
 		if caughtUp {
 			if !r.read.Load() {
+				r.tellUntold()
 				r.begin()
 			}
 			r.inStep.Store(true)
@@ -74,10 +88,41 @@ func (r *Registry) followOnce(ctx context.Context) error {
 // wait for it come last.
 func (r *Registry) publish() {
 	s, events := r.catalog.Publish()
-	if !r.catalog.Synced() {
-		return
+	switch {
+	case !r.catalog.Synced():
+	case r.read.Load():
+		r.tell(s, events, true)
+	default:
+		r.untold = append(r.untold, publication{s, events})
+		if n := len(r.untold) - untoldMost; n > 0 {
+			r.untold = slices.Delete(r.untold, 0, n)
+		}
+		r.untold[0].events = nil
 	}
-	read := r.read.Load()
+}
+
+// publication is a snapshot and the events that led to it.
+type publication struct {
+	snapshot *catalog.Snapshot
+	events   []catalog.Event
+}
+
+// untoldMost is how many publications are kept until the log has been read:
+// where they begin, and enough for all the events that history has room for.
+const untoldMost = 2 + watch.HistoryEvents/catchUpBy
+
+// tellUntold tells what the log's end says happened before this process.
+// Watchers can resume from there; of what is further back nobody hears any more.
+func (r *Registry) tellUntold() {
+	for _, p := range r.untold {
+		r.tell(p.snapshot, p.events, false)
+	}
+	r.untold = nil
+}
+
+// tell brings events to the history, to soft state if that is to be tracked,
+// and to the watchers.
+func (r *Registry) tell(s *catalog.Snapshot, events []catalog.Event, track bool) {
 	for i := range events {
 		e := &events[i]
 		if e.Change != nil {
@@ -85,7 +130,7 @@ func (r *Registry) publish() {
 				r.history.Add(ev)
 			}
 		}
-		if read && e.ID != "" {
+		if track && e.ID != "" {
 			r.track(e)
 		}
 		e.Change = nil // the watch history keeps events for minutes
@@ -96,17 +141,28 @@ func (r *Registry) publish() {
 // begin makes the soft state of what the log says in the end: what it said in
 // between is not asked of anybody any more.
 func (r *Registry) begin() {
-	for v := range r.catalog.Snapshot().Views(rollcall.ServiceKey{}) {
-		for i := range v.All() {
-			key := i.Key()
-			if !r.leases.Set(key, grant(i)) {
-				r.judgeAnew(key)
+	views := make(chan *catalog.View, 64)
+	var working sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		working.Go(func() {
+			for v := range views {
+				for i := range v.All() {
+					key := i.Key()
+					if !r.leases.Set(key, grant(i)) {
+						r.judgeAnew(key)
+					}
+					if o := i.Override(); o != nil {
+						r.expireAt(key, o)
+					}
+				}
 			}
-			if o := i.Override(); o != nil {
-				r.expireAt(key, o)
-			}
-		}
+		})
 	}
+	for v := range r.catalog.Snapshot().Views(rollcall.ServiceKey{}) {
+		views <- v
+	}
+	close(views)
+	working.Wait()
 }
 
 // track brings the soft state in line with one event of an instance.

@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/record"
 	"github.com/rollcall-registry/rollcall/internal/registry"
 	"github.com/rollcall-registry/rollcall/internal/store/memory"
+	"github.com/rollcall-registry/rollcall/internal/watch"
 )
 
 // during runs a registry on a log for as long as test takes. It ends without a
@@ -282,6 +283,64 @@ func TestForgottenOverRestart(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestResumedOverRestart: who watched before a restart goes on where it was, with
+// the changes since, as far back as the history reaches.
+func TestResumedOverRestart(t *testing.T) {
+	for name, many := range map[string]int{"a short log": 0, "a long log": 4 * watch.HistoryEvents} {
+		t.Run(name, func(t *testing.T) {
+			if many > 0 && testing.Short() {
+				t.Skip("writes a long log")
+			}
+			log := memory.New()
+			put := func(version string, times int) rollcall.Revision {
+				i := payments("p-1")
+				i.Version = version
+				i.Normalize()
+				b := rollcall.Batch{Changes: make([]rollcall.Change, times)}
+				for n := range b.Changes {
+					b.Changes[n] = rollcall.Change{At: time.Now(), Body: rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)}}
+				}
+				rev, err := log.Append(t.Context(), b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return rev
+			}
+			old := put("1", 1)
+			for n := 0; n < many; n += 1000 {
+				put("2", 1000)
+			}
+			seen := put("3", 1)
+			put("4", 1)
+
+			r := start(t, log)
+			resume := func(from rollcall.Revision) *watch.Batch {
+				q := rollcall.Query{Service: "payments", After: rollcall.Token{Log: log.Status().ID, Revision: from}}
+				sub, _, err := r.Watch(t.Context(), &q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer sub.Close()
+				b, err := sub.Next(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return b
+			}
+			if b := resume(seen); b.Type != watch.Changes || len(b.Changes) != 1 || instance(t, r, p1).Version != "4" {
+				t.Errorf("from the last revision but one: %v with %d events, want one change", b.Type, len(b.Changes))
+			}
+			want := watch.Changes
+			if many > 0 {
+				want = watch.Reset
+			}
+			if b := resume(old); b.Type != want {
+				t.Errorf("from the first revision: %v, want %v", b.Type, want)
+			}
+		})
+	}
 }
 
 // BenchmarkStart reads a log of 20,000 instances that were registered, updated

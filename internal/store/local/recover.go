@@ -74,6 +74,14 @@ func recoverFiles(d directory, id identity, files listing) (*recovered, error) {
 
 // readCheckpoint calls each with the pages of a checkpoint.
 func readCheckpoint(d directory, c checkpoint, id rollcall.LogID, each func([]rollcall.Change) error) (h record.Header, err error) {
+	err = ahead(func(yield func([]rollcall.Change) error) (err error) {
+		h, err = readPages(d, c, id, yield)
+		return err
+	}, each)
+	return h, err
+}
+
+func readPages(d directory, c checkpoint, id rollcall.LogID, yield func([]rollcall.Change) error) (h record.Header, err error) {
 	path := d.file(c.name())
 	f, err := d.fs.Open(path)
 	if err != nil {
@@ -89,7 +97,7 @@ func readCheckpoint(d directory, c checkpoint, id rollcall.LogID, each func([]ro
 	for err == nil {
 		var page []rollcall.Change
 		if page, err = r.Next(); err == nil {
-			if err := each(page); err != nil {
+			if err := yield(page); err != nil {
 				return h, err
 			}
 		}

@@ -46,35 +46,41 @@ func appendBatch(b []byte, e *rollcall.Entry, fence rollcall.Fence) []byte {
 	return b
 }
 
-// parseGroup calls each with every entry of a group, and reports whether the
-// record says that the log was closed. The entries share the memory of s.
-func parseGroup(s string, each func(rollcall.Entry, rollcall.Fence) error) (closed bool, err error) {
+// logged is an entry and the highest fence up to it.
+type logged struct {
+	entry rollcall.Entry
+	fence rollcall.Fence
+}
+
+// parseGroup returns the entries of a group, which share the memory of s, and
+// whether the record says that the log was closed.
+func parseGroup(s string) (entries []logged, closed bool, err error) {
 	if len(s) < groupHeader {
-		return false, errors.New("a record without a header")
+		return nil, false, errors.New("a record without a header")
 	}
 	if f := s[groupHeader-1]; f != record.Format {
-		return false, fmt.Errorf("a record of format %d, and this version reads up to %d: "+
+		return nil, false, fmt.Errorf("a record of format %d, and this version reads up to %d: "+
 			"run the version that wrote it, or a newer one", f, record.Format)
 	}
 	first := rollcall.Revision(binary.LittleEndian.Uint64([]byte(s[:8])))
 	batches := int64(binary.LittleEndian.Uint32([]byte(s[8:12])))
 	if s = s[groupHeader:]; s == "" {
-		return true, nil
+		return nil, true, nil
 	}
 	for ; batches > 0; batches-- {
 		if len(s) < 4 {
-			return false, errors.New("a group with fewer batches than it says")
+			return nil, false, errors.New("a group with fewer batches than it says")
 		}
 		n := int64(binary.LittleEndian.Uint32([]byte(s[:4])))
 		if s = s[4:]; n > int64(len(s)) {
-			return false, errors.New("a batch that is longer than its group")
+			return nil, false, errors.New("a batch that is longer than its group")
 		}
 		e, fence, err := record.ParseEntry(s[:n])
 		if err != nil {
-			return false, err
+			return nil, false, err
 		}
 		if e.Revision != first {
-			return false, fmt.Errorf("revision %d where %d should be", e.Revision, first)
+			return nil, false, fmt.Errorf("revision %d where %d should be", e.Revision, first)
 		}
 		for i, c := range e.Changes {
 			if p, ok := c.Body.(rollcall.InstancePut); ok && p.Incarnation == 0 {
@@ -82,15 +88,13 @@ func parseGroup(s string, each func(rollcall.Entry, rollcall.Fence) error) (clos
 				e.Changes[i].Body = p
 			}
 		}
-		if err := each(e, fence); err != nil {
-			return false, err
-		}
+		entries = append(entries, logged{e, fence})
 		first, s = first+1, s[n:]
 	}
 	if s != "" {
-		return false, errors.New("a group with more in it than it says")
+		return nil, false, errors.New("a group with more in it than it says")
 	}
-	return false, nil
+	return entries, false, nil
 }
 
 // errStop ends the reading of a segment before its end.
@@ -107,6 +111,47 @@ type extent struct {
 // writer was told is on disk, is passed over; damage is an error. Errors of each
 // are returned as they are.
 func readSegment(d directory, num wal.NumWAL, each func(rollcall.Entry, rollcall.Fence) error) (x extent, err error) {
+	err = ahead(func(yield func([]logged) error) (err error) {
+		x, err = readGroups(d, num, yield)
+		return err
+	}, func(group []logged) error {
+		for i := range group {
+			if err := each(group[i].entry, group[i].fence); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return x, err
+}
+
+// ahead calls each with what read yields, while read goes on in another
+// goroutine, which has ended when ahead returns.
+func ahead[T any](read func(yield func(T) error) error, each func(T) error) error {
+	ready, stop, end := make(chan T, 4), make(chan struct{}), make(chan error, 1)
+	go func() {
+		end <- read(func(v T) error {
+			select {
+			case ready <- v:
+				return nil
+			case <-stop:
+				return errStop
+			}
+		})
+		close(ready)
+	}()
+	for v := range ready {
+		if err := each(v); err != nil {
+			close(stop)
+			<-end
+			return err
+		}
+	}
+	return <-end
+}
+
+// readGroups calls each with the entries of every group of a segment.
+func readGroups(d directory, num wal.NumWAL, each func([]logged) error) (x extent, err error) {
 	path := d.file(segmentName(num))
 	f, err := d.fs.Open(path)
 	if err != nil {
@@ -123,18 +168,14 @@ func readSegment(d directory, num wal.NumWAL, each func(rollcall.Entry, rollcall
 			x.torn = r.torn
 			return x, checkEnd(f, path, uint32(num), x.end)
 		}
-		var eachErr error
-		x.closed, err = parseGroup(string(b), func(e rollcall.Entry, f rollcall.Fence) error {
-			eachErr = each(e, f)
-			return eachErr
-		})
-		if eachErr != nil {
-			return x, eachErr
-		}
+		entries, closed, err := parseGroup(string(b))
 		if err != nil {
 			return x, damaged(path, x.end, "%w", err)
 		}
-		x.end = r.offset
+		if err := each(entries); err != nil {
+			return x, err
+		}
+		x.closed, x.end = closed, r.offset
 	}
 }
 
