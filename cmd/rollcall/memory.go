@@ -10,12 +10,12 @@ import (
 // Go's own rule, that the heap may double, lets a registry of a million
 // instances take twice the memory that it needs, and collects a small one many
 // times a second. Here the garbage that may pile up follows what is made of it:
-// about a second's worth, within bounds.
+// two seconds' worth, within bounds.
 const (
+	garbageSeconds    = 2
 	garbageLeast      = 16 << 20
-	garbageLeastShare = 0.2 // of what is alive
-	garbageMuch       = 192 << 20
-	garbageMuchShare  = 0.5
+	garbageLeastShare = 0.2      // of what is alive
+	garbageMost       = 64 << 20 // or as much as is alive
 	// Below this Go takes the percentage of this much.
 	smallestHeap = 4 << 20
 )
@@ -25,8 +25,8 @@ const (
 func garbagePercent(live, rate float64) int {
 	live = max(live, smallestHeap)
 	least := max(garbageLeast, garbageLeastShare*live)
-	most := max(least, min(live, max(garbageMuch, garbageMuchShare*live)))
-	return int(100 * min(max(rate, least), most) / live)
+	most := max(garbageMost, live)
+	return int(100 * min(max(garbageSeconds*rate, least), most) / live)
 }
 
 // paceCollector keeps GOGC in line with the heap as long as the process runs,
