@@ -87,7 +87,7 @@ var registerBatch = Figure{
 		report.Compare("bare"),
 	}}},
 	Run: func(b *Bench) error {
-		const conns, each = 8, 100
+		const conns, each = 16, 100
 		s, err := b.Start()
 		if err != nil {
 			return err

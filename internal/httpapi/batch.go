@@ -28,50 +28,41 @@ func (s *Server) replace(ctx context.Context, i rollcall.Instance, _ rollcall.Re
 	}
 }
 
+// named is one of many registrations, as its result names it.
+type named struct {
+	service, id string
+	err         error // why it is not registered
+}
+
 // registerMany registers instances, each on its own; none unless all of the
 // body is JSON.
 func (s *Server) registerMany(r *request) (int, error) {
-	all, wrong, err := s.readMany(r)
+	all, puts, err := s.readMany(r)
 	if err != nil {
 		return 0, err
 	}
-	good := all
-	if len(wrong) > 0 {
-		good = make([]rollcall.Instance, 0, len(all))
-		for n := range all {
-			if wrong[n] == nil {
-				good = append(good, all[n])
-			}
-		}
-	}
-	var done []rollcall.Registration
-	if len(good) > 0 {
-		done = s.reg.RegisterMany(r.ctx, good)
-	}
+	done := s.reg.RegisterPrepared(r.ctx, puts)
 	b := append(make([]byte, 0, 64+96*len(all)), `{"results":[`...)
-	at := 0 // in good and done
 	for n := range all {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		if err := wrong[n]; err != nil {
-			b = s.appendResult(b, &all[n], &rollcall.Registration{Err: err})
-			continue
+		result := rollcall.Registration{Err: all[n].err}
+		if result.Err == nil {
+			result, done = done[0], done[1:]
 		}
-		good[at].ID = done[at].Key.ID // chosen by the registry, if it was empty
-		b = s.appendResult(b, &good[at], &done[at])
-		at++
+		b = s.appendResult(b, &all[n], &result)
 	}
 	return r.send(s, http.StatusOK, append(b, "]}\n"...))
 }
 
-func (s *Server) appendResult(b []byte, i *rollcall.Instance, res *rollcall.Registration) []byte {
-	b = appendString(append(b, `{"service":`...), i.Service)
-	b = appendString(append(b, `,"id":`...), i.ID)
+func (s *Server) appendResult(b []byte, i *named, res *rollcall.Registration) []byte {
+	b = appendString(append(b, `{"service":`...), i.service)
+	b = appendString(append(b, `,"id":`...), i.id)
 	if res.Err != nil {
 		p, known := problemOf(res.Err)
 		if !known {
-			s.o.Logger.Error("a registration failed", "service", i.Service, "id", i.ID, "err", res.Err)
+			s.o.Logger.Error("a registration failed", "service", i.service, "id", i.id, "err", res.Err)
 		}
 		b = strconv.AppendInt(append(b, `,"status":`...), int64(p.Status), 10)
 		b = p.appendJSON(append(b, `,"error":`...))
@@ -86,24 +77,31 @@ func (s *Server) appendResult(b []byte, i *rollcall.Instance, res *rollcall.Regi
 	return append(b, '}')
 }
 
-// readMany reads the instances of a body, and what is wrong with some of them.
-func (s *Server) readMany(r *request) (all []rollcall.Instance, wrong map[int]error, err error) {
+// readMany reads the instances of a body and prepares them one by one, so that
+// of each no more than its packed form is kept. The puts are those of the
+// instances that nothing is wrong with.
+func (s *Server) readMany(r *request) (all []named, puts []rollcall.InstancePut, _ error) {
 	d, err := s.read(r, s.o.MaxBatchBody)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer s.done(d)
-	all, wrong, err = d.Instances(s.o.MaxBatch)
-	for n := range all {
-		if wrong[n] != nil {
-			continue
+	about := min(s.o.MaxBatch, int(r.ContentLength/usualInstance)+1)
+	all, puts = make([]named, 0, about), make([]rollcall.InstancePut, 0, about)
+	err = d.Instances(s.o.MaxBatch, func(i *rollcall.Instance, wrong error) {
+		var put rollcall.InstancePut
+		if wrong == nil {
+			wrong = r.place(i)
 		}
-		if err := r.place(&all[n]); err != nil {
-			if wrong == nil {
-				wrong = map[int]error{}
-			}
-			wrong[n] = err
+		if wrong == nil {
+			put, wrong = s.reg.Prepare(r.ctx, i)
 		}
-	}
-	return all, wrong, err
+		if all = append(all, named{i.Service, i.ID, wrong}); wrong == nil {
+			puts = append(puts, put)
+		}
+	})
+	return all, puts, err
 }
+
+// usualInstance is about how many bytes a registration has, or more.
+const usualInstance = 256

@@ -20,10 +20,14 @@ type holding struct {
 	leave   chan struct{}
 }
 
-func (h *holding) RegisterMany(_ context.Context, is []rollcall.Instance) []rollcall.Registration {
+func (h *holding) Prepare(context.Context, *rollcall.Instance) (put rollcall.InstancePut, err error) {
+	return put, nil
+}
+
+func (h *holding) RegisterPrepared(_ context.Context, puts []rollcall.InstancePut) []rollcall.Registration {
 	h.entered <- struct{}{}
 	<-h.leave
-	return make([]rollcall.Registration, len(is))
+	return make([]rollcall.Registration, len(puts))
 }
 
 func (h *holding) RenewMany(_ context.Context, rs []rollcall.Renew) (int, []rollcall.Key, error) {

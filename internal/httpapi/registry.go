@@ -22,8 +22,10 @@ type Registry interface {
 type Instances interface {
 	// Register creates or replaces an instance; an empty id is chosen.
 	Register(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (is rollcall.Instance, created bool, err error)
-	// RegisterMany answers for each instance on its own.
-	RegisterMany(ctx context.Context, is []rollcall.Instance) []rollcall.Registration
+	// Prepare completes an instance and packs it, and keeps no more of it than its names.
+	Prepare(ctx context.Context, i *rollcall.Instance) (rollcall.InstancePut, error)
+	// RegisterPrepared answers for each instance on its own.
+	RegisterPrepared(ctx context.Context, puts []rollcall.InstancePut) []rollcall.Registration
 	// Update changes what edit changes; edit may be called again with newer
 	// contents and must have no other effect.
 	Update(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision, edit func(*rollcall.Instance) error) (rollcall.Instance, error)

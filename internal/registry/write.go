@@ -163,43 +163,67 @@ const (
 )
 
 // RegisterMany registers instances, each on its own: one that is wrong does not
-// keep the others out. Those that are right share batches of the log.
+// keep the others out.
 func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []rollcall.Registration {
 	results := make([]rollcall.Registration, len(is))
-	var batch rollcall.Batch
-	var waiting []int
+	var puts []rollcall.InstancePut
+	var right []int
+	for n := range is {
+		put, err := r.Prepare(ctx, &is[n])
+		if results[n] = (rollcall.Registration{Key: is[n].Key(), Err: err}); err == nil {
+			puts, right = append(puts, put), append(right, n)
+		}
+	}
+	for n, result := range r.RegisterPrepared(ctx, puts) {
+		results[right[n]] = result
+	}
+	return results
+}
+
+// Prepare checks a registration, completes it and packs it for
+// [Registry.RegisterPrepared]. Of i it keeps nothing but its names.
+func (r *Registry) Prepare(ctx context.Context, i *rollcall.Instance) (rollcall.InstancePut, error) {
+	if err := r.prepare(ctx, i); err != nil {
+		return rollcall.InstancePut{}, err
+	}
+	return rollcall.InstancePut{Key: i.Key(), Record: record.Pack(i)}, nil
+}
+
+// RegisterPrepared registers instances, each on its own. They share batches of
+// the log.
+func (r *Registry) RegisterPrepared(ctx context.Context, puts []rollcall.InstancePut) []rollcall.Registration {
+	results := make([]rollcall.Registration, len(puts))
+	seen := make(map[rollcall.Key]struct{}, len(puts))
+	b := rollcall.Batch{Changes: make([]rollcall.Change, 0, min(len(puts), manyAtOnce))}
+	written := make([]*rollcall.Registration, 0, cap(b.Changes))
 	size := 0
-	seen := make(map[rollcall.Key]bool, len(is))
 	flush := func() {
-		if len(waiting) == 0 {
+		if len(written) == 0 {
 			return
 		}
-		rev, err := r.append(ctx, batch)
-		for _, n := range waiting {
-			results[n].Revision, results[n].Err = rev, err
+		rev, err := r.append(ctx, b)
+		for _, result := range written {
+			result.Revision, result.Err = rev, err
 		}
 		if err == nil {
-			r.metrics.registrations.Add(float64(len(waiting)))
+			r.metrics.registrations.Add(float64(len(written)))
 		}
-		batch, waiting, size = rollcall.Batch{}, nil, 0
+		b, written, size = rollcall.Batch{}, written[:0], 0 // the log may still be reading
 	}
-	for n := range is {
-		res := &results[n]
-		res.Err = r.prepare(ctx, &is[n])
-		if res.Key = is[n].Key(); res.Err != nil {
-			continue
+	for n, put := range puts {
+		result, old := &results[n], r.catalog.Item(put.Key)
+		result.Key = put.Key
+		if _, again := seen[put.Key]; !again {
+			if r.renews(put.Key, old, put.Record) {
+				result.Revision = old.Revision()
+				continue
+			}
+			result.Created = old == nil
+			seen[put.Key] = struct{}{}
 		}
-		put := rollcall.InstancePut{Key: res.Key, Record: record.Pack(&is[n])}
-		old := r.catalog.Item(res.Key)
-		res.Created = old == nil && !seen[res.Key]
-		if !seen[res.Key] && r.renews(res.Key, old, put.Record) {
-			res.Revision = old.Revision()
-			continue
-		}
-		seen[res.Key] = true
-		batch.Changes = append(batch.Changes, change(ctx, put, ""))
-		size += len(put.Record)
-		if waiting = append(waiting, n); len(waiting) == manyAtOnce || size > bytesAtOnce {
+		b.Changes = append(b.Changes, change(ctx, put, ""))
+		written = append(written, result)
+		if size += len(put.Record); len(written) == manyAtOnce || size > bytesAtOnce {
 			flush()
 		}
 	}

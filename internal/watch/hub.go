@@ -69,6 +69,10 @@ type stored struct {
 	bytes  int
 }
 
+// freshReused is up to how many events of one publication a topic keeps room
+// for. Many topics are of one service, and see few at a time.
+const freshReused = 64
+
 // topic is the part of the history that one kind of subscription sees. It is
 // kept while it has events or subscribers.
 type topic struct {
@@ -229,8 +233,13 @@ func (h *Hub) trim(now time.Time) {
 		h.head++
 	}
 	if h.head > len(h.order)/2 {
-		h.order = append(h.order[:0:0], h.order[h.head:]...)
-		h.head = 0
+		into := h.order[:0]
+		if kept := len(h.order) - h.head; kept < cap(h.order)/4 {
+			into = make([]stored, 0, 2*kept)
+		}
+		kept := append(into, h.order[h.head:]...)
+		clear(h.order[len(kept):]) // of another array, if it is one
+		h.order, h.head = kept, 0
 	}
 }
 
@@ -245,7 +254,7 @@ func (t *topic) append(at time.Time) {
 	}
 	clear(t.fresh)
 	t.fresh = t.fresh[:0]
-	if cap(t.fresh) > 64 {
+	if cap(t.fresh) > freshReused {
 		t.fresh = nil
 	}
 	t.at = at

@@ -22,10 +22,11 @@ type Decoder struct {
 	what string // is being read, for errors about the whole of it
 	base int    // levels that a field's name leaves out: those around one item of many
 
-	// Of an instance; see [Decoder.Instance].
+	// Of an instance; see [Decoder.lend].
 	ports        map[string]uint16
 	capabilities map[string]rollcall.Value
 	metadata     map[string]string
+	list         []rollcall.Value // of the capability that is being read
 
 	broken bool // the JSON itself is wrong: nothing behind the error can be read
 }
@@ -68,12 +69,11 @@ func (d *Decoder) Release() {
 		d.buf = nil
 	}
 	d.in, d.body = bytes.Buffer{}, ""
-	if len(d.ports)+len(d.capabilities)+len(d.metadata) > maxKept {
-		d.ports, d.capabilities, d.metadata = nil, nil, nil
+	d.lend(new(rollcall.Instance)) // and keep nothing of what was read
+	clear(d.list[:cap(d.list)])
+	if cap(d.list) > maxKept {
+		d.list = nil
 	}
-	clear(d.ports)
-	clear(d.capabilities)
-	clear(d.metadata)
 }
 
 // maxKept is how many entries the maps of an instance may have to be used

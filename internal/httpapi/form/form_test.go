@@ -177,7 +177,7 @@ func TestManyErrors(t *testing.T) {
 		{`[` + good + `,` + good + `,` + good + `,` + good + `]`, "", "more than 3"},
 		{`[{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `},` + good + `]`, "", "nests deeper"},
 	} {
-		items, wrong, err := begin(c.body).Instances(3)
+		_, wrong, err := instances(c.body, 3)
 		if c.err != "" {
 			if err == nil || !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%.80s: %v, want %q", c.body, err, c.err)
@@ -185,10 +185,10 @@ func TestManyErrors(t *testing.T) {
 			continue
 		}
 		var got []string
-		for n := range items {
+		for _, err := range wrong {
 			var e *rollcall.Error
 			field := "-"
-			if errors.As(wrong[n], &e) {
+			if errors.As(err, &e) {
 				field = e.Field
 			}
 			got = append(got, field)
@@ -328,13 +328,22 @@ func BenchmarkInstanceByReflection(b *testing.B) {
 	}
 }
 
+// instances reads many registrations: each as JSON, and what is wrong with it.
+func instances(body string, most int) (items []string, wrong []error, err error) {
+	err = begin(body).Instances(most, func(i *rollcall.Instance, err error) {
+		items, wrong = append(items, string(i.AppendJSON(nil))), append(wrong, err)
+	})
+	return items, wrong, err
+}
+
 func BenchmarkInstances(b *testing.B) {
 	body := []byte("[" + strings.Repeat(whole+",", 99) + whole + "]")
 	b.SetBytes(int64(len(body)))
 	var d Decoder
 	for b.Loop() {
 		d.Begin(body)
-		if is, _, err := d.Instances(100); err != nil || len(is) != 100 {
+		n := 0
+		if err := d.Instances(100, func(*rollcall.Instance, error) { n++ }); err != nil || n != 100 {
 			b.Fatal(err)
 		}
 	}

@@ -10,36 +10,47 @@ import (
 // Instance reads one registration. Its maps are the decoder's, until that is
 // released.
 func (d *Decoder) Instance(i *rollcall.Instance) error {
-	if d.ports == nil {
-		d.ports, d.capabilities, d.metadata = map[string]uint16{}, map[string]rollcall.Value{}, map[string]string{}
-	}
-	i.Ports, i.Capabilities, i.Metadata = d.ports, d.capabilities, d.metadata
+	d.lend(i)
 	return d.whole(func() error { return d.instance(i) })
 }
 
-// Instances reads many registrations: an array, or one after the other
-// (NDJSON). What is wrong with one of them alone is said in wrong, by its place.
-func (d *Decoder) Instances(most int) (all []rollcall.Instance, wrong map[int]error, _ error) {
-	all = make([]rollcall.Instance, 0, min(most, len(d.buf)/256+1))
+// lend gives i the decoder's own maps, empty.
+func (d *Decoder) lend(i *rollcall.Instance) {
+	if len(d.ports)+len(d.capabilities)+len(d.metadata) > maxKept {
+		d.ports = nil
+	}
+	if d.ports == nil {
+		d.ports, d.capabilities, d.metadata = map[string]uint16{}, map[string]rollcall.Value{}, map[string]string{}
+	}
+	clear(d.ports)
+	clear(d.capabilities)
+	clear(d.metadata)
+	i.Ports, i.Capabilities, i.Metadata = d.ports, d.capabilities, d.metadata
+}
+
+// Instances reads many registrations, an array or one after the other (NDJSON),
+// and calls each with every one and what is wrong with it alone. The instance is
+// valid until each returns. What is read before an error in the body itself
+// should not count.
+func (d *Decoder) Instances(most int, each func(i *rollcall.Instance, wrong error)) error {
+	n := 0
+	var i rollcall.Instance
 	one := func() error {
-		n := len(all)
-		if n == most {
+		if n++; n > most {
 			return tooMany(most, "instances")
 		}
 		depth := d.json.StackDepth()
 		d.what, d.base = "the item", depth
-		all = append(all, rollcall.Instance{})
-		if err := d.instance(&all[n]); d.broken {
-			return err
-		} else if err != nil {
-			if wrong == nil {
-				wrong = map[int]error{}
-			}
-			wrong[n] = err
+		i = rollcall.Instance{Checks: i.Checks[:0]}
+		d.lend(&i)
+		wrong := d.instance(&i)
+		if d.broken {
+			return wrong
 		}
+		each(&i, wrong)
 		return d.leave(depth)
 	}
-	err := d.whole(func() (err error) {
+	return d.whole(func() (err error) {
 		switch d.json.PeekKind() {
 		case '[':
 			return d.array(one)
@@ -55,7 +66,6 @@ func (d *Decoder) Instances(most int) (all []rollcall.Instance, wrong map[int]er
 		}
 		return d.wrong(kind, "an array of instances, or one instance a line,")
 	})
-	return all, wrong, err
 }
 
 func tooMany(most int, what string) error {
@@ -194,13 +204,13 @@ func (d *Decoder) value() (rollcall.Value, error) {
 	if d.json.PeekKind() != '[' {
 		return d.scalar("a boolean, a number, a string or an array of these")
 	}
-	var list []rollcall.Value
+	d.list = d.list[:0]
 	err := d.array(func() error {
 		v, err := d.scalar("a boolean, a number or a string")
-		list = append(list, v)
+		d.list = append(d.list, v)
 		return err
 	})
-	return rollcall.List(list...), err
+	return rollcall.List(d.list...), err // a copy
 }
 
 func (d *Decoder) scalar(want string) (v rollcall.Value, _ error) {
