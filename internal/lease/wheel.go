@@ -2,6 +2,7 @@ package lease
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
@@ -87,7 +88,10 @@ func (t *Table) Tick() (changed []rollcall.Key) {
 		*slot = nil
 	}
 	t.mu.Unlock()
-	for _, e := range due {
+	for n, e := range due {
+		if n%1024 == 1023 {
+			runtime.Gosched() // all who wait for a processor come first
+		}
 		if t.look(e.key, e.entry, now) {
 			changed = append(changed, e.key)
 		}

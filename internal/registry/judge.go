@@ -1,10 +1,11 @@
 package registry
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,8 +22,9 @@ import (
 // remembered. That it is written against the incarnation that was judged keeps a
 // late verdict from a newer registration.
 
-// judgeAtOnce is how many instances one batch of verdicts may name.
-const judgeAtOnce = rollcall.MaxHealthIDs
+// judgeAtOnce is how many instances one batch of verdicts may name: so few that
+// whoever asks meanwhile does not wait for long while it is applied.
+const judgeAtOnce = 500
 
 // judgeAnew asks for a verdict on instances.
 func (r *Registry) judgeAnew(keys ...rollcall.Key) {
@@ -31,7 +33,7 @@ func (r *Registry) judgeAnew(keys ...rollcall.Key) {
 	}
 	r.mu.Lock()
 	for _, k := range keys {
-		r.dirty[k] = struct{}{}
+		r.dirty[k.ServiceKey] = append(r.dirty[k.ServiceKey], k.ID)
 	}
 	r.mu.Unlock()
 	select {
@@ -66,21 +68,7 @@ func (r *Registry) judgeLoop(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		r.mu.Lock()
-		keys := make([]rollcall.Key, 0, len(r.dirty))
-		for k := range r.dirty {
-			keys = append(keys, k)
-		}
-		clear(r.dirty)
-		r.mu.Unlock()
-		// In order, so that verdicts on one service share changes.
-		slices.SortFunc(keys, func(a, b rollcall.Key) int {
-			if c := a.ServiceKey.Compare(b.ServiceKey); c != 0 {
-				return c
-			}
-			return cmp.Compare(a.ID, b.ID)
-		})
-		for part := range slices.Chunk(keys, judgeAtOnce) {
+		for part := range r.toJudge() {
 			err := r.judgeBatch(ctx, part)
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -95,6 +83,33 @@ func (r *Registry) judgeLoop(ctx context.Context) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+		}
+	}
+}
+
+// toJudge takes what is to be judged, in parts that share a batch, and in order
+// of services, so that verdicts on one service share changes.
+func (r *Registry) toJudge() iter.Seq[[]rollcall.Key] {
+	r.mu.Lock()
+	dirty := r.dirty
+	r.dirty = map[rollcall.ServiceKey][]string{}
+	r.mu.Unlock()
+	return func(yield func([]rollcall.Key) bool) {
+		part := make([]rollcall.Key, 0, judgeAtOnce)
+		for _, service := range slices.SortedFunc(maps.Keys(dirty), rollcall.ServiceKey.Compare) {
+			ids := dirty[service]
+			slices.Sort(ids)
+			for _, id := range slices.Compact(ids) {
+				if part = append(part, rollcall.Key{ServiceKey: service, ID: id}); len(part) == judgeAtOnce {
+					if !yield(part) {
+						return
+					}
+					part = part[:0]
+				}
+			}
+		}
+		if len(part) > 0 {
+			yield(part)
 		}
 	}
 }
@@ -131,20 +146,24 @@ func (r *Registry) judgeBatch(ctx context.Context, keys []rollcall.Key) error {
 // some instances, in order of their services, and those that it removes.
 func (r *Registry) verdicts(keys []rollcall.Key, skip map[rollcall.Key]bool) (b rollcall.Batch, removing []rollcall.Key) {
 	s := r.catalog.Snapshot()
-	type group struct {
-		service rollcall.ServiceKey
-		finding rollcall.Finding
-	}
 	at := now()
-	groups := map[group]int{} // index into b.Changes
-	for _, key := range keys {
+	var puts []rollcall.HealthPut // of one service, each with another finding
+	said := func() {
+		for _, put := range puts {
+			b.Changes = append(b.Changes, rollcall.Change{At: at, By: "rollcall", Via: source(put.Slot), Body: put})
+		}
+		puts = puts[:0]
+	}
+	b.If = make([]rollcall.Precondition, 0, len(keys))
+	for n, key := range keys {
+		if n > 0 && key.ServiceKey != keys[n-1].ServiceKey {
+			said()
+		}
 		item := s.Item(key)
 		ev, ok := r.leases.Evidence(key)
 		if skip[key] || item == nil || !ok || ev.Incarnation != item.Incarnation() {
 			continue
 		}
-		before := len(b.Changes)
-		said := false
 		if ev.State == lease.Expired {
 			if !r.leases.Removing(key, true) {
 				continue // renewed just now, which asks for a verdict of its own
@@ -153,29 +172,25 @@ func (r *Registry) verdicts(keys []rollcall.Key, skip map[rollcall.Key]bool) (b 
 			b.Changes = append(b.Changes, rollcall.Change{
 				At: at, By: "rollcall", Via: "lease", Why: ev.Why, Body: rollcall.InstanceRemove{Key: key},
 			})
-		} else {
-			for _, f := range differing(item, ev) {
-				f.Since = time.Time{}
-				g := group{key.ServiceKey, f}
-				n, found := groups[g]
-				if !found {
-					n = len(b.Changes)
-					groups[g] = n
-					b.Changes = append(b.Changes, rollcall.Change{
-						At: at, By: "rollcall", Via: source(f.Slot),
-						Body: rollcall.HealthPut{Service: key.ServiceKey, Slot: f.Slot, Status: f.Status, Reason: f.Reason},
-					})
-				}
-				put := b.Changes[n].Body.(rollcall.HealthPut)
-				put.IDs = append(put.IDs, key.ID)
-				b.Changes[n].Body = put
-				said = true
-			}
+			b.If = append(b.If, rollcall.Precondition{Key: key, Incarnation: ev.Incarnation})
+			continue
 		}
-		if said || len(b.Changes) > before {
+		found := differing(item, ev)
+		for _, f := range found {
+			n := slices.IndexFunc(puts, func(p rollcall.HealthPut) bool {
+				return p.Slot == f.Slot && p.Status == f.Status && p.Reason == f.Reason
+			})
+			if n < 0 {
+				n = len(puts)
+				puts = append(puts, rollcall.HealthPut{Service: key.ServiceKey, Slot: f.Slot, Status: f.Status, Reason: f.Reason})
+			}
+			puts[n].IDs = append(puts[n].IDs, key.ID)
+		}
+		if len(found) > 0 {
 			b.If = append(b.If, rollcall.Precondition{Key: key, Incarnation: ev.Incarnation})
 		}
 	}
+	said()
 	return b, removing
 }
 

@@ -83,9 +83,9 @@ type Registry struct {
 	forget    atomic.Bool  // the apply loop is to forget what is long gone
 	sinceMark atomic.Int64 // changes since the last checkpoint
 
-	mu       sync.Mutex // guards what follows
-	dirty    map[rollcall.Key]struct{}
-	judge    chan struct{} // holds one token while dirty is not empty
+	mu       sync.Mutex                       // guards what follows
+	dirty    map[rollcall.ServiceKey][]string // ids of instances to be judged, some perhaps twice
+	judge    chan struct{}                    // holds one token while dirty is not empty
 	expiring map[rollcall.Key]time.Time
 }
 
@@ -101,7 +101,7 @@ func New(o Options) *Registry {
 		hub:      watch.NewHub(time.Now),
 		leases:   lease.New(func() time.Duration { return time.Since(start) }),
 		soft:     load.New(start),
-		dirty:    map[rollcall.Key]struct{}{},
+		dirty:    map[rollcall.ServiceKey][]string{},
 		judge:    make(chan struct{}, 1),
 		expiring: map[rollcall.Key]time.Time{},
 	}
