@@ -31,8 +31,9 @@ type memo struct {
 	at   *list.Element
 }
 
-// DefaultMemoBytes bounds the memos of a catalog.
-const DefaultMemoBytes = 48 << 20
+// DefaultMemoBytes bounds the memos of a catalog. It is what the answers of 10,000
+// services of 100 instances take, compressed as they are.
+const DefaultMemoBytes = 64 << 20
 
 // memosPerView bounds how many queries' answers one view keeps: looking for one
 // goes through them all, and what a caller makes up must not make it long.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/deflate"
 )
 
 // Values of headers that are the same for every answer: shared, never changed.
@@ -52,7 +53,7 @@ func (r *request) send(s *Server, code int, body []byte) (int, error) {
 		r.w.Header()["Vary"] = headerVary
 		if acceptsGzip(r.Header) {
 			r.w.Header()["Content-Encoding"] = headerGzip
-			body = gzipped(body)
+			body = deflate.Gzip(body)
 		}
 	}
 	return r.write(s, code, body)

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -395,4 +396,42 @@ func (w *world) raw(text string) (net.Conn, *bufio.Reader) {
 		w.t.Fatal(err)
 	}
 	return c, bufio.NewReader(c)
+}
+
+// TestKeptAnswers: what is given a second time, and unpacked, is what was given
+// first, however long it is and in whatever form it was kept.
+func TestKeptAnswers(t *testing.T) {
+	for _, n := range []int{1, 10, 100, 600} {
+		reg := newRegistry(t)
+		h := httpapi.New(reg, httpapi.Options{})
+		fleet(t, reg, "payments", n)
+		answer := func(query string, headers ...string) string {
+			b := &body{sink: sink{header: http.Header{}}}
+			h.ServeHTTP(b, request(t, "GET", "/api/v1/services/payments"+query, "", headers...))
+			if b.header.Get("Content-Encoding") != "gzip" {
+				return string(b.all)
+			}
+			r, err := gzip.NewReader(bytes.NewReader(b.all))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := io.ReadAll(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(all)
+		}
+		first := answer("")
+		if got := strings.Count(first, `"id":`); got != n {
+			t.Fatalf("%d instances, want %d", got, n)
+		}
+		for range 2 {
+			if answer("") != first || answer("", "Accept-Encoding", "gzip") != first {
+				t.Fatalf("%d instances: another answer the second time", n)
+			}
+		}
+		if query := "?cap.gpu=2"; answer(query) != answer(query) || answer(query) != answer(query, "Accept-Encoding", "gzip") {
+			t.Errorf("%d instances that were selected: another answer the second time", n)
+		}
+	}
 }

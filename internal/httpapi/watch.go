@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/deflate"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/watch"
@@ -93,8 +94,8 @@ type stream struct {
 	topic rollcall.ServiceKey // no service: all of a namespace, or of all
 	sse   bool
 	log   rollcall.LogID
-	key   string   // of what is shared with others
-	gzip  *trailer // nil: not compressed
+	key   string           // of what is shared with others
+	gzip  *deflate.Trailer // nil: not compressed
 }
 
 func (s *Server) newStream(r *request, q *rollcall.Query, plan *resolve.Plan) *stream {
@@ -114,7 +115,7 @@ func (s *Server) newStream(r *request, q *rollcall.Query, plan *resolve.Plan) *s
 	h.Set("X-Accel-Buffering", "no") // asks proxies to pass records on at once
 	if acceptsGzip(r.Header) {
 		h["Content-Encoding"] = headerGzip
-		st.gzip = new(trailer)
+		st.gzip = new(deflate.Trailer)
 	}
 	return st
 }
@@ -147,7 +148,7 @@ func (st *stream) records() *records {
 func (st *stream) start(resumed bool) error {
 	st.r.w.WriteHeader(http.StatusOK)
 	if st.gzip != nil {
-		if _, err := io.WriteString(st.r.w, gzipHeader); err != nil {
+		if _, err := io.WriteString(st.r.w, deflate.Header); err != nil {
 			return err
 		}
 	}
@@ -175,7 +176,7 @@ func (st *stream) tell(b *watch.Batch) error {
 	if st.gzip == nil {
 		return st.write(plain, nil)
 	}
-	return st.write(plain, b.Memo("gzip "+st.key, func() []byte { return deflated(plain) }))
+	return st.write(plain, b.Memo("gzip "+st.key, func() []byte { return deflate.Blocks(plain) }))
 }
 
 // whole writes a snapshot or reset.
@@ -208,7 +209,7 @@ func (st *stream) whole(b *watch.Batch) error {
 	if st.gzip == nil {
 		return st.write(plain, nil)
 	}
-	return st.write(plain, v.Memo("gzip "+key, func() []byte { return deflated(plain) }))
+	return st.write(plain, v.Memo("gzip "+key, func() []byte { return deflate.Blocks(plain) }))
 }
 
 // generation returns that of the soft state that instances of v are shown with.
@@ -267,9 +268,9 @@ func (st *stream) put(plain, packed []byte) error {
 	st.c.SetWriteDeadline(time.Now().Add(st.s.o.WriteTimeout))
 	data := plain
 	if st.gzip != nil {
-		st.gzip.add(plain)
+		st.gzip.Add(plain)
 		if data = packed; data == nil {
-			data = deflated(plain)
+			data = deflate.Blocks(plain)
 		}
 	}
 	_, err := st.r.w.Write(data)
@@ -282,7 +283,7 @@ func (st *stream) flush() error { return st.c.Flush() }
 func (st *stream) finish() {
 	st.c.SetWriteDeadline(time.Now().Add(st.s.o.WriteTimeout))
 	if st.gzip != nil {
-		st.r.w.Write(st.gzip.append(nil))
+		st.r.w.Write(st.gzip.Append(nil))
 	}
 }
 

@@ -1,13 +1,5 @@
-package httpapi
-
-import (
-	"bytes"
-	"compress/flate"
-	"encoding/binary"
-	"hash/crc32"
-	"sync"
-)
-
+// Package deflate compresses answers, in pieces that many streams can share.
+//
 // A gzip stream (RFC 1952) is a header, deflate blocks (RFC 1951) and a
 // trailer. Blocks that end on a byte and refer to nothing before them may be
 // put one after the other, wherever they come from. So each batch is deflated
@@ -15,10 +7,21 @@ import (
 // and nothing else: a compressor of its own would cost it hundreds of
 // kilobytes. What is lost is the reference from one batch to the one before,
 // some 10 % of the size.
+package deflate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"sync"
+
+	"github.com/klauspost/compress/flate"
+)
 
 const (
-	gzipHeader = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-	lastBlock  = "\x03\x00" // empty, and says that it is the last
+	// Header begins a gzip stream.
+	Header    = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+	lastBlock = "\x03\x00" // empty, and says that it is the last
 )
 
 // deflaters keeps compressors: each is large.
@@ -30,8 +33,8 @@ var deflaters = sync.Pool{New: func() any {
 	return w
 }}
 
-// deflated returns data as deflate blocks, of which none is the last.
-func deflated(data []byte) []byte {
+// Blocks returns data as deflate blocks, of which none is the last.
+func Blocks(data []byte) []byte {
 	var b bytes.Buffer
 	b.Grow(len(data)/4 + 64)
 	w := deflaters.Get().(*flate.Writer)
@@ -42,26 +45,28 @@ func deflated(data []byte) []byte {
 	return b.Bytes()
 }
 
-// gzipped returns data as a whole gzip stream.
-func gzipped(data []byte) []byte {
-	var t trailer
-	t.add(data)
-	b := append([]byte(gzipHeader), deflated(data)...)
-	return t.append(b)
+// Gzip returns data as a whole gzip stream.
+func Gzip(data []byte) []byte {
+	var t Trailer
+	t.Add(data)
+	b := append([]byte(Header), Blocks(data)...)
+	return t.Append(b)
 }
 
-// trailer is what a gzip stream says of itself in its end.
-type trailer struct {
+// Trailer is what a gzip stream says of itself in its end.
+type Trailer struct {
 	crc  uint32
 	size uint32
 }
 
-func (t *trailer) add(data []byte) {
+// Add takes in what the stream goes on with, before it is compressed.
+func (t *Trailer) Add(data []byte) {
 	t.crc = crc32.Update(t.crc, crc32.IEEETable, data)
 	t.size += uint32(len(data))
 }
 
-func (t *trailer) append(b []byte) []byte {
+// Append appends the end of the stream to b.
+func (t *Trailer) Append(b []byte) []byte {
 	b = append(b, lastBlock...)
 	b = binary.LittleEndian.AppendUint32(b, t.crc)
 	return binary.LittleEndian.AppendUint32(b, t.size)
