@@ -29,6 +29,14 @@ func garbagePercent(live, rate float64) int {
 	return int(100 * min(max(garbageSeconds*rate, least), most) / live)
 }
 
+// paceEvery is how often GOGC is looked at: before a storm that has just begun
+// has filled what a quiet registry may fill.
+const paceEvery = 100 * time.Millisecond
+
+// calms is what is left of the rate after paceEvery when nothing is allocated:
+// half of it after two thirds of a second.
+const calms = 0.9
+
 // paceCollector keeps GOGC in line with the heap as long as the process runs,
 // unless the user has set it.
 func paceCollector() {
@@ -37,13 +45,16 @@ func paceCollector() {
 	}
 	go func() {
 		s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
-		set, allocated := 100, uint64(0)
 		metrics.Read(s)
-		for allocated = s[1].Value.Uint64(); ; time.Sleep(time.Second) {
+		at, allocated := time.Now(), s[1].Value.Uint64()
+		set, rate := 100, 0.0
+		for {
+			time.Sleep(paceEvery)
 			metrics.Read(s)
-			now := s[1].Value.Uint64()
-			want := garbagePercent(float64(s[0].Value.Uint64()), float64(now-allocated))
-			allocated = now
+			now, total := time.Now(), s[1].Value.Uint64()
+			rate = max(float64(total-allocated)/now.Sub(at).Seconds(), calms*rate)
+			at, allocated = now, total
+			want := garbagePercent(float64(s[0].Value.Uint64()), rate)
 			if change := want - set; max(change, -change) > set/10 { // stops the world for a moment
 				set = want
 				debug.SetGCPercent(want)
