@@ -176,6 +176,18 @@ func (c *Catalog) Abandon() {
 	c.draft()
 }
 
+// DropEvents drops all but the newest events of what is not published yet, and
+// returns the revision behind which they are complete.
+func (c *Catalog) DropEvents(keep int) (since rollcall.Revision) {
+	n := len(c.events) - keep
+	if n <= 0 {
+		return 0
+	}
+	since = c.events[n-1].Revision
+	c.events = slices.Delete(c.events, 0, n)
+	return since
+}
+
 // index brings the index in line with a snapshot that is about to be published.
 func (c *Catalog) index(s *Snapshot) {
 	for _, v := range c.fresh {

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,13 +14,8 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
 
-const (
-	// publishAtMost bounds how many entries one publication may hold back.
-	publishAtMost = 1024
-	// catchUpBy is how many changes share a publication until the log has been
-	// read, when nobody waits for one.
-	catchUpBy = watch.HistoryEvents / 2
-)
+// publishAtMost bounds how many entries one publication may hold back.
+const publishAtMost = 1024
 
 // follow is the apply loop: the only writer of the catalog.
 func (r *Registry) follow(ctx context.Context) error {
@@ -45,7 +39,8 @@ func (r *Registry) followOnce(ctx context.Context) error {
 	r.catalog.Abandon() // what an earlier attempt left half done
 	// Until what the log has now was applied, "not there" would mean nothing.
 	known := r.log.Status().Revision
-	entries, changes := 0, 0 // not published yet
+	since := rollcall.Revision(0) // nobody hears of what was before
+	pending, untold := 0, 0       // entries, and changes of the log's beginning
 	for e, err := range r.log.Follow(ctx, r.catalog.Snapshot().Revision()) {
 		if err != nil {
 			return err
@@ -53,26 +48,33 @@ func (r *Registry) followOnce(ctx context.Context) error {
 		if err := r.catalog.Apply(e); err != nil {
 			return err
 		}
-		if !e.Reset {
+		if e.Reset {
+			since = e.Revision
+		} else {
 			r.sinceMark.Add(int64(len(e.Changes)))
 		}
-		entries++
-		changes += len(e.Changes)
-		switch read := r.read.Load(); {
-		case e.Reset: // what follows on it is told as changes
-		case e.More && read && entries < publishAtMost, e.More && !read && changes < catchUpBy:
+		caughtUp := e.Revision >= known && !(e.Reset && e.More)
+		read := r.read.Load()
+		switch {
+		case !read && !caughtUp:
+			// Nobody waits for what is being read, and the history has room for
+			// its end alone.
+			if untold += len(e.Changes); untold >= watch.HistoryEvents {
+				since, untold = max(since, r.catalog.DropEvents(watch.HistoryEvents)), 0
+			}
+			continue
+		case read && e.More && pending < publishAtMost:
+			pending++
 			continue
 		}
-		entries, changes = 0, 0
-		caughtUp := e.Revision >= known && !(e.Reset && e.More)
+		pending = 0
 		// What was forgotten before a restart is still in the log.
-		if first := caughtUp && !r.read.Load(); r.forget.Swap(false) || first {
+		if r.forget.Swap(false) || !read {
 			r.catalog.Forget(time.Now().Add(-knownFor), knownMost)
 		}
-		r.publish()
+		r.publish(since)
 		if caughtUp {
-			if !r.read.Load() {
-				r.tellUntold()
+			if !read {
 				r.begin()
 			}
 			r.inStep.Store(true)
@@ -86,43 +88,12 @@ func (r *Registry) followOnce(ctx context.Context) error {
 // publish makes what was applied visible, in this order: first the snapshot,
 // then what follows from it in soft state, then the watchers. The writers who
 // wait for it come last.
-func (r *Registry) publish() {
+func (r *Registry) publish(since rollcall.Revision) {
 	s, events := r.catalog.Publish()
-	switch {
-	case !r.catalog.Synced():
-	case r.read.Load():
-		r.tell(s, events, true)
-	default:
-		r.untold = append(r.untold, publication{s, events})
-		if n := len(r.untold) - untoldMost; n > 0 {
-			r.untold = slices.Delete(r.untold, 0, n)
-		}
-		r.untold[0].events = nil
+	if !r.catalog.Synced() {
+		return
 	}
-}
-
-// publication is a snapshot and the events that led to it.
-type publication struct {
-	snapshot *catalog.Snapshot
-	events   []catalog.Event
-}
-
-// untoldMost is how many publications are kept until the log has been read:
-// where they begin, and enough for all the events that history has room for.
-const untoldMost = 2 + watch.HistoryEvents/catchUpBy
-
-// tellUntold tells what the log's end says happened before this process.
-// Watchers can resume from there; of what is further back nobody hears any more.
-func (r *Registry) tellUntold() {
-	for _, p := range r.untold {
-		r.tell(p.snapshot, p.events, false)
-	}
-	r.untold = nil
-}
-
-// tell brings events to the history, to soft state if that is to be tracked,
-// and to the watchers.
-func (r *Registry) tell(s *catalog.Snapshot, events []catalog.Event, track bool) {
+	read := r.read.Load()
 	for i := range events {
 		e := &events[i]
 		if e.Change != nil {
@@ -130,12 +101,12 @@ func (r *Registry) tell(s *catalog.Snapshot, events []catalog.Event, track bool)
 				r.history.Add(ev)
 			}
 		}
-		if track && e.ID != "" {
+		if read && e.ID != "" {
 			r.track(e)
 		}
 		e.Change = nil // the watch history keeps events for minutes
 	}
-	r.hub.Publish(s, events)
+	r.hub.Publish(s, events, since)
 }
 
 // begin makes the soft state of what the log says in the end: what it said in

@@ -73,7 +73,6 @@ type Registry struct {
 	acked   atomic.Uint64 // newest revision that an Append returned
 	foreign atomic.Bool   // somebody knew another log; see settling
 	metrics *metrics
-	untold  []publication // until the log was read; the apply loop's own
 
 	read      atomic.Bool // the log was read from its start
 	serving   atomic.Bool // the doors are open; opened is set then

@@ -112,17 +112,21 @@ func (h *Hub) Subscribers() int { return int(h.subscribers.Load()) }
 func (h *Hub) Revision() rollcall.Revision { return rollcall.Revision(h.revision.Load()) }
 
 // Publish appends the events that led to a snapshot and wakes those whom they
-// concern. Events of a reset are told like others, but cannot be resumed
+// concern. They are complete behind a revision: that of the snapshot before, or
+// a later one. Events of a reset are told like others, but cannot be resumed
 // through: tokens from before are trimmed. Nothing connects the states of two
 // logs: everybody begins anew with a reset.
-func (h *Hub) Publish(s *catalog.Snapshot, events []catalog.Event) {
+func (h *Hub) Publish(s *catalog.Snapshot, events []catalog.Event, since rollcall.Revision) {
 	now := h.now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := h.snapshot
 	h.snapshot = s
-	if old == nil || len(events) > 0 && events[0].Reset {
+	switch {
+	case len(events) > 0 && events[0].Reset:
 		h.trimmed = s.Revision()
+	case old == nil, since > old.Revision():
+		h.trimmed = since
 	}
 	if old != nil && old.Log() != s.Log() {
 		h.forget()

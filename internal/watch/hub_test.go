@@ -390,13 +390,13 @@ func bench(b *testing.B) (h *Hub, publish func()) {
 	before := s.Item(rollcall.NewKey("", "a", "1"))
 	w.write(status("a", rollcall.Degraded, "1"))
 	s, events := w.c.Publish()
-	w.hub.Publish(s, events)
+	w.hub.Publish(s, events, 0)
 	after := s.Item(rollcall.NewKey("", "a", "1"))
 	rev := s.Revision()
 	return w.hub, func() {
 		rev++
 		before, after = after, before
-		w.hub.Publish(s, []catalog.Event{{Revision: rev, Service: topicA, ID: "1", Before: before, After: after}})
+		w.hub.Publish(s, []catalog.Event{{Revision: rev, Service: topicA, ID: "1", Before: before, After: after}}, 0)
 	}
 }
 

@@ -90,7 +90,7 @@ func (w *world) publish() []catalog.Event {
 	close(w.grown)
 	w.grown = make(chan struct{})
 	w.mu.Unlock()
-	w.hub.Publish(s, events)
+	w.hub.Publish(s, events, 0)
 	return events
 }
 
