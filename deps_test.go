@@ -53,9 +53,10 @@ var mayImport = map[string][]string{
 	"internal/httpapi/deflate": {},
 
 	"internal/server":       {".", "internal/..."},
+	"internal/heap":         {},
 	"internal/rollcalltest": {"internal/server"},
 	"internal/bench":        {".", "client"},
-	"cmd/rollcall":          {".", "client", "internal/bench", "internal/server"},
+	"cmd/rollcall":          {".", "client", "internal/bench", "internal/heap", "internal/server"},
 }
 
 // tests may import, beside what their package may, what they drive it with.

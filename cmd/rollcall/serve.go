@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/internal/heap"
 	"github.com/rollcall-registry/rollcall/internal/server"
 )
 
@@ -91,7 +92,7 @@ func (e *env) serve(ctx context.Context, c server.Config) error {
 		return err
 	}
 	return s.Run(ctx, func() {
-		paceCollector() // not before: what is read at the start is there to stay
+		heap.Pace() // not before: what is read at the start is there to stay
 		fmt.Fprintf(e.err, `rollcall ready http=%[1]s grpc=off dns=off
 Register a first instance and find it (its lease lasts 15 s unless it is renewed):
   curl -X PUT http://%[1]s/api/v1/services/hello/instances/hello-1 -d '{"port": 8080}'

@@ -1,4 +1,5 @@
-package main
+// Package heap paces the garbage collector.
+package heap
 
 import (
 	"os"
@@ -37,9 +38,9 @@ const paceEvery = 100 * time.Millisecond
 // half of it after two thirds of a second.
 const calms = 0.9
 
-// paceCollector keeps GOGC in line with the heap as long as the process runs,
+// Pace keeps GOGC in line with the heap as long as the process runs,
 // unless the user has set it.
-func paceCollector() {
+func Pace() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
