@@ -47,10 +47,10 @@ var mayImport = map[string][]string{
 
 	"internal/registry/modeltest": {".", "internal/..."}, // tests alone
 
-	"internal/httpapi":         {".", "internal/auth", "internal/catalog", "internal/httpapi/...", "internal/resolve", "internal/watch"},
-	"internal/httpapi/form":    {"."},
-	"internal/httpapi/cork":    {},
-	"internal/httpapi/deflate": {},
+	"internal/httpapi":          {".", "internal/auth", "internal/catalog", "internal/httpapi/...", "internal/resolve", "internal/watch"},
+	"internal/httpapi/form":     {"."},
+	"internal/httpapi/cork":     {},
+	"internal/httpapi/compress": {},
 
 	"internal/server":       {".", "internal/..."},
 	"internal/heap":         {},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -91,8 +92,11 @@ func (e *env) serve(ctx context.Context, c server.Config) error {
 	if err != nil {
 		return err
 	}
+	var pacing sync.WaitGroup
+	defer pacing.Wait()
+	defer stop()
 	return s.Run(ctx, func() {
-		heap.Pace() // not before: what is read at the start is there to stay
+		pacing.Go(func() { heap.Pace(ctx) }) // not before: what is read at the start is there to stay
 		fmt.Fprintf(e.err, `rollcall ready http=%[1]s grpc=off dns=off
 Register a first instance and find it (its lease lasts 15 s unless it is renewed):
   curl -X PUT http://%[1]s/api/v1/services/hello/instances/hello-1 -d '{"port": 8080}'

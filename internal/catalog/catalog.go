@@ -50,8 +50,8 @@ func (e *Event) HealthOnly() bool {
 	return e.Before != nil && e.After != nil && e.Before.sameRegistration(e.After)
 }
 
-// Catalog applies entries and publishes snapshots. Apply, Forget, Publish and
-// Abandon belong to one goroutine; Snapshot and Synced may be called by any.
+// Catalog applies entries and publishes snapshots. Apply, Forget, DropEvents,
+// Publish and Abandon belong to one goroutine; Snapshot and Synced may be called by any.
 type Catalog struct {
 	published atomic.Pointer[Snapshot]
 	synced    atomic.Bool
@@ -131,7 +131,7 @@ func (c *Catalog) Apply(e rollcall.Entry) error {
 	if e.Reset && !e.More {
 		c.reset = false
 		c.flush()
-		if c.Synced() { // else nobody has seen what it differs from
+		if c.events = nil; c.Synced() { // else nobody has seen what it differs from
 			c.events = difference(c.Snapshot(), c.next)
 		}
 		for v := range c.Snapshot().Views(rollcall.ServiceKey{}) {
@@ -154,7 +154,7 @@ func (c *Catalog) Publish() (*Snapshot, []Event) {
 	s, events := c.next, c.events
 	if len(events) > eventsReused {
 		c.events = nil
-	} else { // just as long as they are: events are kept for minutes
+	} else { // no longer than they are: events are kept for minutes
 		events = slices.Clone(events)
 		clear(c.events)
 		c.events = c.events[:0]
@@ -176,11 +176,12 @@ func (c *Catalog) Abandon() {
 	c.draft()
 }
 
-// DropEvents drops all but the newest events of what is not published yet, and
-// returns the revision behind which they are complete.
+// DropEvents drops the oldest events of what is not published yet, once they are
+// twice as many as are to be kept, and returns the revision behind which those
+// that are left are complete: 0 if nothing was dropped.
 func (c *Catalog) DropEvents(keep int) (since rollcall.Revision) {
 	n := len(c.events) - keep
-	if n <= 0 {
+	if n < keep {
 		return 0
 	}
 	since = c.events[n-1].Revision

@@ -407,6 +407,43 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestDropEvents: what is read without being published takes bounded memory,
+// also where one change makes many events, and its end is told whole.
+func TestDropEvents(t *testing.T) {
+	const ids, keep = 50, 120
+	c := filled(t, 1, ids)
+	health := rollcall.HealthPut{Service: rollcall.NewServiceKey("", "service-0"), Slot: rollcall.SlotLease}
+	for n := range ids {
+		health.IDs = append(health.IDs, fmt.Sprintf("i-%d", n))
+	}
+	rev := c.Snapshot().Revision()
+	since := rollcall.Revision(0)
+	for n := range 100 {
+		rev++
+		health.Status = []rollcall.Status{rollcall.Unhealthy, rollcall.Healthy}[n%2]
+		if err := c.Apply(rollcall.Entry{Revision: rev, Changes: []rollcall.Change{{At: time.Unix(2, 0), Revision: rev, Body: health}}}); err != nil {
+			t.Fatal(err)
+		}
+		since = max(since, c.DropEvents(keep))
+	}
+	s, events := c.Publish()
+	if s.Revision() != rev || len(events) < keep || len(events) >= 2*keep {
+		t.Errorf("at %d: %d events, want %d or more, but not twice as many", s.Revision(), len(events), keep)
+	}
+	told := map[rollcall.Revision]int{}
+	for _, e := range events {
+		told[e.Revision]++
+	}
+	for r := since + 1; r <= rev; r++ {
+		if told[r] != ids {
+			t.Errorf("complete behind %d, but %d events of %d", since, told[r], r)
+		}
+	}
+	if since < rev-2*keep/ids {
+		t.Errorf("complete behind %d, at %d", since, rev)
+	}
+}
+
 // filled returns a catalog with services of so many instances each.
 func filled(t testing.TB, services, instances int) *Catalog {
 	t.Helper()

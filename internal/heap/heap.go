@@ -2,6 +2,7 @@
 package heap
 
 import (
+	"context"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -38,28 +39,32 @@ const paceEvery = 100 * time.Millisecond
 // half of it after two thirds of a second.
 const calms = 0.9
 
-// Pace keeps GOGC in line with the heap as long as the process runs,
-// unless the user has set it.
-func Pace() {
+// Pace keeps GOGC in line with the heap until ctx ends, unless the user has set
+// it.
+func Pace(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	go func() {
-		s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
-		metrics.Read(s)
-		at, allocated := time.Now(), s[1].Value.Uint64()
-		set, rate := 100, 0.0
-		for {
-			time.Sleep(paceEvery)
-			metrics.Read(s)
-			now, total := time.Now(), s[1].Value.Uint64()
-			rate = max(float64(total-allocated)/now.Sub(at).Seconds(), calms*rate)
-			at, allocated = now, total
-			want := garbagePercent(float64(s[0].Value.Uint64()), rate)
-			if change := want - set; max(change, -change) > set/10 { // stops the world for a moment
-				set = want
-				debug.SetGCPercent(want)
-			}
+	tick := time.NewTicker(paceEvery)
+	defer tick.Stop()
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(s)
+	at, allocated := time.Now(), s[1].Value.Uint64()
+	set, rate := 100, 0.0
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
-	}()
+		metrics.Read(s)
+		now, total := time.Now(), s[1].Value.Uint64()
+		rate = max(float64(total-allocated)/now.Sub(at).Seconds(), calms*rate)
+		at, allocated = now, total
+		want := garbagePercent(float64(s[0].Value.Uint64()), rate)
+		if change := want - set; max(change, -change) > set/10 { // stops the world for a moment
+			set = want
+			debug.SetGCPercent(want)
+		}
+	}
 }

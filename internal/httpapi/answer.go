@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rollcall-registry/rollcall/internal/httpapi/compress"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
-	"github.com/rollcall-registry/rollcall/internal/httpapi/deflate"
 )
 
 // Values of headers that are the same for every answer: shared, never changed.
@@ -53,7 +53,7 @@ func (r *request) send(s *Server, code int, body []byte) (int, error) {
 		r.w.Header()["Vary"] = headerVary
 		if acceptsGzip(r.Header) {
 			r.w.Header()["Content-Encoding"] = headerGzip
-			body = deflate.Gzip(body)
+			body = compress.Gzip(body)
 		}
 	}
 	return r.write(s, code, body)

@@ -7,8 +7,8 @@
 // openapi.json and docs/http.md to what is served.
 //
 // Two paths are kept lean. An answer of resolve is encoded once per view and
-// query and hangs on the view ([catalog.View.Memo]), plain and compressed; a
+// query and hangs on the view ([catalog.View.Keep]), packed and as gzip; a
 // heartbeat without a body touches no JSON. A batch of changes is encoded once
 // for all who watch alike ([watch.Batch.Memo]), also when it is compressed: see
-// gzip.go.
+// package compress.
 package httpapi

@@ -5,17 +5,15 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/minio/minlz"
-
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
-	"github.com/rollcall-registry/rollcall/internal/httpapi/deflate"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/compress"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 )
 
 // resolve answers which instances a caller should use. What the answer costs
-// when it was given before is what is written here: a look-up, four headers.
+// when it was given before is what is written here: a look-up, unpacking, four headers.
 func (s *Server) resolve(r *request) (int, error) {
 	a, err := s.ask(r)
 	if err != nil {
@@ -110,7 +108,7 @@ func (s *Server) answer(r *request, a *resolve.Answer, token rollcall.Token) (bo
 		*r.buffer = body
 	}
 	if gzip && len(body) >= worthGzip { // the other form is for others to keep
-		return a.View.Memo("gzip "+key, func() []byte { return deflate.Gzip(body) }), true
+		return a.View.Memo("gzip "+key, func() []byte { return compress.Gzip(body) }), true
 	}
 	if keep && !kept {
 		s.keep(a.View, key, body)
@@ -130,14 +128,12 @@ func (s *Server) kept(r *request, v *catalog.View, key string) (body []byte, ok 
 		return v.Kept("whole " + key)
 	}
 	r.buffer = s.answers.Get().(*[]byte)
-	body, err := minlz.AppendDecoded((*r.buffer)[:0], packed)
+	body, err := compress.Unpack(*r.buffer, packed)
 	*r.buffer = body
 	return body, err == nil
 }
 
-// keep keeps an answer so that those of all services have room: the instances of
-// one have most of their text in common, and a tenth of it is left. To unpack that
-// takes a tenth of the time of writing it anew, or less.
+// keep keeps an answer, packed so that those of all services have room.
 func (s *Server) keep(v *catalog.View, key string, body []byte) {
 	if len(body) > mostPacked {
 		v.Keep("whole "+key, body)
@@ -145,11 +141,9 @@ func (s *Server) keep(v *catalog.View, key string, body []byte) {
 	}
 	b := s.answers.Get().(*[]byte)
 	defer s.answers.Put(b)
-	if need := minlz.MaxEncodedLen(len(body)); cap(*b) < need {
-		*b = make([]byte, need)
-	}
-	if packed, err := minlz.Encode((*b)[:cap(*b)], body, minlz.LevelFastest); err == nil {
-		v.Keep(key, packed)
+	if packed := compress.Pack(*b, body); packed != nil {
+		*b = packed
+		v.Keep(key, packed) // a copy
 	}
 }
 

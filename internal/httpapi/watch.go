@@ -9,7 +9,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
-	"github.com/rollcall-registry/rollcall/internal/httpapi/deflate"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/compress"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/watch"
@@ -94,8 +94,8 @@ type stream struct {
 	topic rollcall.ServiceKey // no service: all of a namespace, or of all
 	sse   bool
 	log   rollcall.LogID
-	key   string           // of what is shared with others
-	gzip  *deflate.Trailer // nil: not compressed
+	key   string            // of what is shared with others
+	gzip  *compress.Trailer // nil: not compressed
 }
 
 func (s *Server) newStream(r *request, q *rollcall.Query, plan *resolve.Plan) *stream {
@@ -115,7 +115,7 @@ func (s *Server) newStream(r *request, q *rollcall.Query, plan *resolve.Plan) *s
 	h.Set("X-Accel-Buffering", "no") // asks proxies to pass records on at once
 	if acceptsGzip(r.Header) {
 		h["Content-Encoding"] = headerGzip
-		st.gzip = new(deflate.Trailer)
+		st.gzip = new(compress.Trailer)
 	}
 	return st
 }
@@ -148,7 +148,7 @@ func (st *stream) records() *records {
 func (st *stream) start(resumed bool) error {
 	st.r.w.WriteHeader(http.StatusOK)
 	if st.gzip != nil {
-		if _, err := io.WriteString(st.r.w, deflate.Header); err != nil {
+		if _, err := io.WriteString(st.r.w, compress.Header); err != nil {
 			return err
 		}
 	}
@@ -176,7 +176,7 @@ func (st *stream) tell(b *watch.Batch) error {
 	if st.gzip == nil {
 		return st.write(plain, nil)
 	}
-	return st.write(plain, b.Memo("gzip "+st.key, func() []byte { return deflate.Blocks(plain) }))
+	return st.write(plain, b.Memo("gzip "+st.key, func() []byte { return compress.Blocks(plain) }))
 }
 
 // whole writes a snapshot or reset.
@@ -209,7 +209,7 @@ func (st *stream) whole(b *watch.Batch) error {
 	if st.gzip == nil {
 		return st.write(plain, nil)
 	}
-	return st.write(plain, v.Memo("gzip "+key, func() []byte { return deflate.Blocks(plain) }))
+	return st.write(plain, v.Memo("gzip "+key, func() []byte { return compress.Blocks(plain) }))
 }
 
 // generation returns that of the soft state that instances of v are shown with.
@@ -270,7 +270,7 @@ func (st *stream) put(plain, packed []byte) error {
 	if st.gzip != nil {
 		st.gzip.Add(plain)
 		if data = packed; data == nil {
-			data = deflate.Blocks(plain)
+			data = compress.Blocks(plain)
 		}
 	}
 	_, err := st.r.w.Write(data)

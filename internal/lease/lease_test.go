@@ -451,6 +451,30 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// TestLongTick: that so many leases lapse at once that looking at them takes
+// seconds is no pause.
+func TestLongTick(t *testing.T) {
+	var at, each time.Duration
+	l := New(func() time.Duration { at += each; return at })
+	l.Begin()
+	for n := range 20_000 {
+		l.Set(key(fmt.Sprint(n)), grant(1, seconds(1), seconds(60)))
+	}
+	lapsed := 0
+	for range 11 {
+		if at += Tick; at >= time.Second {
+			each = 100 * time.Millisecond // between two looks at the clock
+		}
+		lapsed += len(l.Tick())
+	}
+	each = 0
+	at += Tick
+	l.Tick()
+	if lapsed != 20_000 || at < 2*time.Second || l.Paused() != 0 {
+		t.Errorf("%d lapsed until %v; paused for %v", lapsed, at, l.Paused())
+	}
+}
+
 // TestRenewedInAPause: what was renewed before the pause was noticed lives a
 // little longer, never shorter.
 func TestRenewedInAPause(t *testing.T) {

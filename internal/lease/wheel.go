@@ -62,12 +62,7 @@ func (t *Table) Tick() (changed []rollcall.Key) {
 		return nil
 	}
 	t.mu.Lock()
-	clock := t.now()
-	if late := clock - t.last - Tick; late > Pause {
-		t.paused.Add(int64(late))
-		t.pauses += late
-	}
-	t.last = clock
+	t.moveOn(Tick)
 	now := t.time()
 	type looked struct {
 		*entry
@@ -91,12 +86,26 @@ func (t *Table) Tick() (changed []rollcall.Key) {
 	for n, e := range due {
 		if n%1024 == 1023 {
 			runtime.Gosched() // all who wait for a processor come first
+			t.mu.Lock()
+			t.moveOn(0) // the table's own work is no pause
+			t.mu.Unlock()
 		}
 		if t.look(e.key, e.entry, now) {
 			changed = append(changed, e.key)
 		}
 	}
 	return changed
+}
+
+// moveOn notes that the clock has moved. What it moved beyond what was expected
+// was a pause of the process, if it is more than [Pause]. The caller holds t.mu.
+func (t *Table) moveOn(expected time.Duration) {
+	clock := t.now()
+	if late := clock - t.last - expected; late > Pause {
+		t.paused.Add(int64(late))
+		t.pauses += late
+	}
+	t.last = clock
 }
 
 // look moves e's state on to now and puts it back into the wheel.

@@ -14,7 +14,8 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
 
-// publishAtMost bounds how many entries one publication may hold back.
+// publishAtMost bounds how many entries one publication may hold back, once the
+// log has been read.
 const publishAtMost = 1024
 
 // follow is the apply loop: the only writer of the catalog.
@@ -39,8 +40,8 @@ func (r *Registry) followOnce(ctx context.Context) error {
 	r.catalog.Abandon() // what an earlier attempt left half done
 	// Until what the log has now was applied, "not there" would mean nothing.
 	known := r.log.Status().Revision
-	since := rollcall.Revision(0) // nobody hears of what was before
-	pending, untold := 0, 0       // entries, and changes of the log's beginning
+	since := rollcall.Revision(0) // events are complete behind it, if not for longer
+	pending := 0                  // entries that are not published
 	for e, err := range r.log.Follow(ctx, r.catalog.Snapshot().Revision()) {
 		if err != nil {
 			return err
@@ -48,20 +49,21 @@ func (r *Registry) followOnce(ctx context.Context) error {
 		if err := r.catalog.Apply(e); err != nil {
 			return err
 		}
-		if e.Reset {
+		switch {
+		case e.Reset && e.More:
+			continue // nothing of it shows before its end
+		case e.Reset:
 			since = e.Revision
-		} else {
+		default:
 			r.sinceMark.Add(int64(len(e.Changes)))
 		}
-		caughtUp := e.Revision >= known && !(e.Reset && e.More)
+		caughtUp := e.Revision >= known
 		read := r.read.Load()
 		switch {
 		case !read && !caughtUp:
 			// Nobody waits for what is being read, and the history has room for
 			// its end alone.
-			if untold += len(e.Changes); untold >= watch.HistoryEvents {
-				since, untold = max(since, r.catalog.DropEvents(watch.HistoryEvents)), 0
-			}
+			since = max(since, r.catalog.DropEvents(watch.HistoryEvents))
 			continue
 		case read && e.More && pending < publishAtMost:
 			pending++

@@ -68,21 +68,29 @@ func (r *Registry) judgeLoop(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		var failed error
 		for part := range r.toJudge() {
+			if errors.Is(failed, rollcall.ErrUnavailable) {
+				r.judgeAnew(part...) // it would fail too
+				continue
+			}
 			err := r.judgeBatch(ctx, part)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err == nil {
-				continue
+			if err != nil {
+				r.judgeAnew(part...)
+				failed = err
 			}
-			r.judgeAnew(part...)
-			r.logger.Debug("verdicts have to wait", "instances", len(part), "err", err)
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		}
+		if failed == nil {
+			continue
+		}
+		r.logger.Debug("verdicts have to wait", "err", failed)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -236,14 +236,14 @@ func (h *Hub) trim(now time.Time) {
 		*o = stored{}
 		h.head++
 	}
-	if h.head > len(h.order)/2 {
+	if kept := h.order[h.head:]; h.head > len(kept) {
 		into := h.order[:0]
-		if kept := len(h.order) - h.head; kept < cap(h.order)/4 {
-			into = make([]stored, 0, 2*kept)
+		if 4*len(kept) < cap(h.order) {
+			into = make([]stored, 0, 2*len(kept))
 		}
-		kept := append(into, h.order[h.head:]...)
-		clear(h.order[len(kept):]) // of another array, if it is one
-		h.order, h.head = kept, 0
+		into = append(into, kept...)
+		clear(h.order[len(into):])
+		h.order, h.head = into, 0
 	}
 }
 

@@ -328,6 +328,27 @@ func TestThroughAReset(t *testing.T) {
 	}
 }
 
+// TestGap: nobody resumes from where the events of a publication do not reach
+// back to.
+func TestGap(t *testing.T) {
+	w := newWorld(t, wide)
+	for v := range 4 { // revisions 1 to 4
+		w.write(put("a", "1", fmt.Sprint(v)))
+		if v < 2 {
+			w.publish()
+		}
+	}
+	s, events := w.c.Publish()
+	w.hub.Publish(s, events[1:], 3)
+	for after, want := range map[rollcall.Revision]Type{1: Reset, 2: Reset, 3: Changes} {
+		s := w.subscribe(topicA, all, after)
+		if b := next(t, s); b == nil || b.Type != want {
+			t.Errorf("after %d: %+v, want type %d", after, b, want)
+		}
+		s.Close()
+	}
+}
+
 // TestAnotherLog: watchers who are connected are told to begin anew, even if
 // the other log holds the same, and its revisions are lower.
 func TestAnotherLog(t *testing.T) {

@@ -126,10 +126,11 @@ func readSegment(d directory, num wal.NumWAL, each func(rollcall.Entry, rollcall
 }
 
 // ahead calls each with what read yields, while read goes on in another
-// goroutine, which has ended when ahead returns.
+// goroutine, which has done with its files when ahead returns.
 func ahead[T any](read func(yield func(T) error) error, each func(T) error) error {
 	ready, stop, end := make(chan T, 4), make(chan struct{}), make(chan error, 1)
 	go func() {
+		defer close(ready)
 		end <- read(func(v T) error {
 			select {
 			case ready <- v:
@@ -138,12 +139,14 @@ func ahead[T any](read func(yield func(T) error) error, each func(T) error) erro
 				return errStop
 			}
 		})
-		close(ready)
+	}()
+	defer func() {
+		close(stop)
+		for range ready { // until it is closed
+		}
 	}()
 	for v := range ready {
 		if err := each(v); err != nil {
-			close(stop)
-			<-end
 			return err
 		}
 	}

@@ -1,4 +1,4 @@
-package deflate_test
+package compress_test
 
 import (
 	"bytes"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rollcall-registry/rollcall/internal/httpapi/deflate"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/compress"
 )
 
 func inflate(t *testing.T, stream []byte) string {
@@ -25,18 +25,34 @@ func inflate(t *testing.T, stream []byte) string {
 
 func TestGzip(t *testing.T) {
 	for _, text := range []string{"", "a", strings.Repeat("text that repeats itself ", 10_000)} {
-		if got := inflate(t, deflate.Gzip([]byte(text))); got != text {
+		if got := inflate(t, compress.Gzip([]byte(text))); got != text {
 			t.Errorf("%.100q became %.100q", text, got)
 		}
 	}
 }
 
+func TestPack(t *testing.T) {
+	text := []byte(strings.Repeat("text that repeats itself ", 3000))
+	packed := compress.Pack(nil, text)
+	if len(packed) == 0 || len(packed) > len(text)/20 {
+		t.Errorf("%d bytes packed, of %d", len(packed), len(text))
+	}
+	room := make([]byte, 0, len(text))
+	got, err := compress.Unpack(room, packed)
+	if err != nil || !bytes.Equal(got, text) || &got[0] != &room[:1][0] {
+		t.Errorf("%d bytes unpacked, %v", len(got), err)
+	}
+	if got, err := compress.Unpack(nil, packed[:len(packed)/2]); err == nil {
+		t.Errorf("half of it unpacked: %d bytes", len(got))
+	}
+}
+
 // TestStream: the same blocks are part of streams that begin differently.
 func TestStream(t *testing.T) {
-	shared := deflate.Blocks([]byte("told to all, told to all"))
+	shared := compress.Blocks([]byte("told to all, told to all"))
 	for _, first := range []string{"one", "another, longer", strings.Repeat("long ", 100_000)} {
-		var end deflate.Trailer
-		stream := append([]byte(deflate.Header), deflate.Blocks([]byte(first))...)
+		var end compress.Trailer
+		stream := append([]byte(compress.Header), compress.Blocks([]byte(first))...)
 		end.Add([]byte(first))
 		stream = append(stream, shared...)
 		end.Add([]byte("told to all, told to all"))
