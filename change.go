@@ -44,6 +44,7 @@ type (
 		Slot    Slot
 		Status  Status
 		Reason  string
+		Hard    bool // see [Finding]
 		IDs     []string
 	}
 	// OverridePut sets an operator's verdict, or ends it if nil. Its instance
@@ -56,6 +57,12 @@ type (
 	SettingsPut struct {
 		Service  ServiceKey
 		Settings *Settings
+	}
+	// GuardPut begins a guard on a service, or with a zero Service on everything;
+	// nil ends it.
+	GuardPut struct {
+		Service ServiceKey
+		Guard   *Guard
 	}
 	// Unknown is a change of a kind this version does not know. It is kept
 	// under its kind and key (parts joined by NUL), and an empty Data clears it.
@@ -71,6 +78,7 @@ func (InstanceRemove) body() {}
 func (HealthPut) body()      {}
 func (OverridePut) body()    {}
 func (SettingsPut) body()    {}
+func (GuardPut) body()       {}
 func (Unknown) body()        {}
 
 // MaxHealthIDs is the most instances that one [HealthPut] may name.
@@ -133,11 +141,11 @@ type LogStatus struct {
 type Event struct {
 	Revision Revision  `json:"revision"`
 	At       time.Time `json:"at"`
-	// Type is registered, updated, removed, health, override, override_cleared
-	// or settings.
+	// Type is registered, updated, removed, health, override, override_cleared,
+	// settings, guard or guard_ended.
 	Type      string `json:"type"`
-	Namespace string `json:"namespace"`
-	Service   string `json:"service"`
+	Namespace string `json:"namespace,omitempty"`
+	Service   string `json:"service,omitempty"`
 	ID        string `json:"id,omitempty"`
 	// Before and After are the verdicts around it; zero where it had none.
 	Before Status `json:"before,omitzero"`

@@ -50,6 +50,10 @@ func (s Status) String() string {
 // has others: healthy and degraded ones.
 func (s Status) Routable() bool { return s == Healthy || s == Degraded }
 
+// Usable reports whether a resolver returns instances of this status at all:
+// suspect ones too, behind all that are routable.
+func (s Status) Usable() bool { return s.Routable() || s == Suspect }
+
 // MarshalText implements [encoding.TextMarshaler].
 func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
@@ -84,6 +88,7 @@ const (
 	SlotStatus  Slot = "status"  // what it says of itself with its renewals
 	SlotDrain   Slot = "drain"   // it was asked to finish
 	SlotCallers Slot = "callers" // what its callers report
+	SlotFlap    Slot = "flap"    // its verdict changed too often to be followed
 )
 
 // CheckSlot returns the slot of the check called name.
@@ -98,7 +103,11 @@ type Finding struct {
 	Slot   Slot
 	Status Status
 	Reason string
-	Since  time.Time
+	// Hard says that the source has seen the instance fail: its session broke,
+	// its port refused a connection, it said goodbye. Silence and time-outs, which
+	// may as well be the network's, are not hard.
+	Hard  bool
+	Since time.Time
 }
 
 // Override is an operator's verdict; it stands above all findings until it is

@@ -37,6 +37,9 @@ type Instance struct {
 	Health *Health `json:"health,omitempty"`
 	// Origin is the door through which it was registered.
 	Origin string `json:"origin,omitempty"`
+	// Vouched: it was registered from the very address it names, so that a probe
+	// of that address reaches nothing but who asked for it.
+	Vouched bool `json:"-"`
 	// Revision is that of the last change to what was registered. Health has
 	// times of its own.
 	Revision Revision `json:"revision,omitempty"`

@@ -31,6 +31,28 @@ type Renewal struct {
 	Revision Revision `json:"revision"`
 }
 
+// CallerReport is what one caller saw of the instances it called within a
+// window of time: the raw material of passive health. It is soft state.
+type CallerReport struct {
+	// Caller names who called, stable over its reports: "web-1".
+	Caller string `json:"caller"`
+	// Window is what time the report covers, 0 < Window ≤ 1 min.
+	Window    Duration  `json:"window"`
+	Instances []Outcome `json:"instances"`
+}
+
+// Outcome is what one caller saw of one instance.
+type Outcome struct {
+	ID string `json:"id"`
+	// OK and Errors count the requests that were answered and those that failed.
+	OK     int `json:"ok"`
+	Errors int `json:"errors"`
+	// LatencyP50 and LatencyP99 are in milliseconds.
+	LatencyP50 float64 `json:"latency_p50_ms,omitempty"`
+	LatencyP99 float64 `json:"latency_p99_ms,omitempty"`
+	InFlight   int     `json:"in_flight,omitempty"`
+}
+
 // ServerStatus is what a server says of itself.
 type ServerStatus struct {
 	Version  string   `json:"version"`

@@ -21,6 +21,7 @@ const (
 	kindHealth   = 2
 	kindOverride = 3
 	kindSettings = 4
+	kindGuard    = 10
 	maxKind      = 1 << 16
 )
 
@@ -101,6 +102,9 @@ func AppendChange(b []byte, c *rollcall.Change) []byte {
 		for _, id := range v.IDs {
 			b = appendTextAlways(b, 3, id)
 		}
+		if v.Hard {
+			b = appendInt(b, 4, 1)
+		}
 		b = shut(b, at)
 	case rollcall.OverridePut:
 		b = appendKey(b, kindOverride, v.Key.Namespace, v.Key.Service, v.Key.ID)
@@ -114,6 +118,13 @@ func AppendChange(b []byte, c *rollcall.Change) []byte {
 			// Without a field set it is an empty body, which is not the same as none.
 			b, at = open(b, 8)
 			b = shut(appendSettings(b, s), at)
+		}
+	case rollcall.GuardPut:
+		b = appendKey(b, kindGuard, v.Service.Namespace, v.Service.Service)
+		if g := v.Guard; g != nil {
+			b, at = open(b, 8)
+			b = appendIntAlways(b, 1, nanos(g.Since))
+			b = shut(appendText(b, 2, g.Reason), at)
 		}
 	case rollcall.Unknown:
 		b = appendInt(b, 6, uint64(v.Kind))
@@ -201,7 +212,7 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 	switch kind {
 	case kindInstance, kindHealth, kindOverride:
 		wrong = n != 3
-	case kindSettings:
+	case kindSettings, kindGuard:
 		wrong = n != 2
 	}
 	if wrong {
@@ -230,6 +241,12 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 			break
 		}
 		c.Body, err = parseSettings(service, body)
+	case kindGuard:
+		if !hasBody {
+			c.Body = rollcall.GuardPut{Service: service}
+			break
+		}
+		c.Body, err = parseGuard(service, body)
 	default:
 		c.Body = rollcall.Unknown{Kind: uint32(kind), Key: strings.Join(append(parts[:min(n, len(parts))], more...), "\x00"), Data: body}
 	}
@@ -264,6 +281,8 @@ func parseHealth(service rollcall.ServiceKey, slot rollcall.Slot, s string) (v r
 			v.Reason = f.s
 		case 3:
 			v.IDs = append(v.IDs, f.s)
+		case 4:
+			v.Hard = f.n != 0
 		}
 		return nil
 	})
@@ -313,6 +332,20 @@ func parseSettings(service rollcall.ServiceKey, body string) (v rollcall.Setting
 		return nil
 	})
 	return rollcall.SettingsPut{Service: service, Settings: s}, err
+}
+
+func parseGuard(service rollcall.ServiceKey, body string) (v rollcall.GuardPut, err error) {
+	g := &rollcall.Guard{Namespace: service.Namespace, Service: service.Service}
+	err = each(body, func(f field) error {
+		switch f.num {
+		case 1:
+			g.Since = timeOf(f.n)
+		case 2:
+			g.Reason = f.s
+		}
+		return nil
+	})
+	return rollcall.GuardPut{Service: service, Guard: g}, err
 }
 
 func statusOf(n uint64) (rollcall.Status, error) {

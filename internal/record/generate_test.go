@@ -119,6 +119,7 @@ func (g *generator) instance() rollcall.Instance {
 			Timeout: g.duration(), Rise: g.IntN(100), Fall: g.IntN(100), DeregisterAfter: g.duration(),
 		})
 	}
+	i.Vouched = g.some()
 	i.Normalize()
 	return i
 }
@@ -133,7 +134,7 @@ func (g *generator) change() rollcall.Change {
 	}
 	i := g.instance()
 	status := rollcall.Statuses()[g.IntN(6)]
-	switch n := g.IntN(10); n {
+	switch n := g.IntN(12); n {
 	case 0, 1:
 		put := rollcall.InstancePut{Key: i.Key(), Record: Pack(&i)}
 		if g.some() {
@@ -143,7 +144,7 @@ func (g *generator) change() rollcall.Change {
 	case 2:
 		c.Body = rollcall.InstanceRemove{Key: i.Key()}
 	case 3:
-		put := rollcall.HealthPut{Service: i.Key().ServiceKey, Slot: rollcall.Slot(g.text()), Status: status, Reason: g.text(), IDs: []string{}}
+		put := rollcall.HealthPut{Service: i.Key().ServiceKey, Slot: rollcall.Slot(g.text()), Status: status, Reason: g.text(), Hard: g.some(), IDs: []string{}}
 		for range g.IntN(20) {
 			put.IDs = append(put.IDs, g.text())
 		}
@@ -169,12 +170,18 @@ func (g *generator) change() rollcall.Change {
 			s.DNSTTL = new(rollcall.Duration(g.IntN(2)))
 		}
 		c.Body = rollcall.SettingsPut{Service: i.Key().ServiceKey, Settings: s}
+	case 8:
+		c.Body = rollcall.GuardPut{Service: i.Key().ServiceKey}
+	case 9:
+		key := i.Key().ServiceKey
+		g := rollcall.Guard{Namespace: key.Namespace, Service: key.Service, Since: g.time(), Reason: g.text()}
+		c.Body = rollcall.GuardPut{Service: key, Guard: &g}
 	default:
 		var parts []string
 		for range 1 + g.IntN(5) {
 			parts = append(parts, strings.ReplaceAll(g.text(), "\x00", ""))
 		}
-		c.Body = rollcall.Unknown{Kind: uint32(kindSettings + 1 + g.IntN(100)), Key: strings.Join(parts, "\x00"), Data: g.text()}
+		c.Body = rollcall.Unknown{Kind: uint32(kindGuard + 1 + g.IntN(100)), Key: strings.Join(parts, "\x00"), Data: g.text()}
 	}
 	return c
 }

@@ -53,6 +53,23 @@ func goldens() []golden {
 	}
 }
 
+// later are changes that came after the state file was written, and so are not
+// in it.
+func later() []golden {
+	at := time.Unix(1_700_000_000, 123).UTC()
+	service := rollcall.NewServiceKey("", "payments")
+	c := func(body rollcall.Body) rollcall.Change {
+		return rollcall.Change{At: at, By: "rollcall", Via: "lease", Revision: 812, Body: body}
+	}
+	return []golden{
+		{"health-hard", c(rollcall.HealthPut{Service: service, Slot: rollcall.SlotLease, Status: rollcall.Unhealthy, Reason: "session broke", Hard: true, IDs: []string{"a"}})},
+		{"guard", c(rollcall.GuardPut{Service: service, Guard: &rollcall.Guard{Namespace: "default", Service: "payments", Since: at, Reason: "3 of 4 silent"}})},
+		{"guard-everything", c(rollcall.GuardPut{Guard: &rollcall.Guard{Since: at}})},
+		{"guard-ended", c(rollcall.GuardPut{Service: service})},
+		{"instance-vouched", c(rollcall.InstancePut{Key: rollcall.NewKey("", "payments", "p-1"), Record: Pack(&rollcall.Instance{Address: "127.0.0.1", Vouched: true})})},
+	}
+}
+
 func goldenChanges() (cs []rollcall.Change) {
 	for _, g := range goldens() {
 		cs = append(cs, g.change)
@@ -86,7 +103,7 @@ func TestGolden(t *testing.T) {
 			t.Errorf("%s is written as\n%x, and was\n%x", name, got, want)
 		}
 	}
-	for _, g := range goldens() {
+	for _, g := range append(goldens(), later()...) {
 		changes := []rollcall.Change{g.change}
 		b := AppendEntry(nil, 812, 3, changes)
 		check(g.name, b)

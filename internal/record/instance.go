@@ -81,7 +81,11 @@ func AppendInstance(b []byte, i *rollcall.Instance) []byte {
 		b, at = open(b, 17)
 		b = shut(appendCheck(b, &i.Checks[n]), at)
 	}
-	return appendText(b, 18, i.Origin)
+	b = appendText(b, 18, i.Origin)
+	if i.Vouched {
+		b = appendInt(b, 19, 1)
+	}
+	return b
 }
 
 // sortedKeys returns the keys of m in order, in buf if they fit.
@@ -225,6 +229,8 @@ func Unpack(key rollcall.Key, r rollcall.Record) (rollcall.Instance, error) {
 			return err
 		case 18:
 			i.Origin = f.s
+		case 19:
+			i.Vouched = f.n != 0
 		}
 		return nil
 	})

@@ -185,6 +185,7 @@ func (s *schema) instance(i *rollcall.Instance) *dynamicpb.Message {
 		})
 	}
 	m["ports"], m["capabilities"], m["metadata"], m["checks"] = ports, capabilities, metadata, checks
+	m["vouched"] = i.Vouched
 	return s.build("Instance", m)
 }
 
@@ -211,7 +212,7 @@ func (s *schema) change(c *rollcall.Change) message {
 		instance(1, v.Key)
 	case rollcall.HealthPut:
 		m["kind"], m["key"] = uint32(2), []string{v.Service.Namespace, v.Service.Service, string(v.Slot)}
-		typ, body = "HealthBody", message{"status": uint32(v.Status), "reason": v.Reason, "ids": v.IDs}
+		typ, body = "HealthBody", message{"status": uint32(v.Status), "reason": v.Reason, "hard": v.Hard, "ids": v.IDs}
 	case rollcall.OverridePut:
 		instance(3, v.Key)
 		if o := v.Override; o != nil {
@@ -232,6 +233,11 @@ func (s *schema) change(c *rollcall.Change) message {
 					body[name] = *f
 				}
 			}
+		}
+	case rollcall.GuardPut:
+		m["kind"], m["key"] = uint32(10), []string{v.Service.Namespace, v.Service.Service}
+		if g := v.Guard; g != nil {
+			typ, body = "GuardBody", message{"since": unix(g.Since), "reason": g.Reason}
 		}
 	}
 	if typ != "" {
