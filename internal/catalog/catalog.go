@@ -58,6 +58,7 @@ type Catalog struct {
 	newest    index
 	hash      hasher
 	shared    *shared
+	panic     float64 // the share below which a service is in panic, unless it has one of its own
 
 	// The writer's own.
 	edit      uint64 // numbers the drafts between two publications
@@ -67,13 +68,14 @@ type Catalog struct {
 	dirty     bool      // something was applied
 	reset     bool      // a reset is being read; next started empty
 	events    []Event
+	touched   []*View // by the entry that is being applied, some perhaps twice
 	fresh     []*View // flushed and not published
 	gone      []rollcall.ServiceKey
 }
 
 // New returns an empty catalog that has seen no log.
 func New() *Catalog {
-	c := &Catalog{shared: &shared{budget: memos{limit: DefaultMemoBytes}}, hash: newHasher(), edit: 1, drafts: map[rollcall.ServiceKey]*View{}}
+	c := &Catalog{shared: &shared{budget: memos{limit: DefaultMemoBytes}}, hash: newHasher(), panic: DefaultPanic, edit: 1, drafts: map[rollcall.ServiceKey]*View{}}
 	c.next = emptySnapshot(c.hash)
 	c.published.Store(c.next)
 	c.draft()
@@ -123,11 +125,13 @@ func (c *Catalog) Apply(e rollcall.Entry) error {
 		c.reset = true
 	}
 	c.next.log, c.next.revision = e.Log, e.Revision
+	c.touched = c.touched[:0]
 	for i := range e.Changes {
 		if err := c.change(&e.Changes[i]); err != nil {
 			return fmt.Errorf("entry %d: %w", e.Revision, err)
 		}
 	}
+	c.settle(e.Revision)
 	if e.Reset && !e.More {
 		c.reset = false
 		c.flush()
@@ -225,7 +229,7 @@ func (c *Catalog) view(key rollcall.ServiceKey) *View {
 	} else {
 		v = &View{
 			key: v.key, name: v.name, revision: v.revision, changed: v.changed, items: v.items.Copy(),
-			counts: v.counts, settings: v.settings, orphans: v.orphans, shared: c.shared,
+			counts: v.counts, dead: v.dead, panic: v.panic, settings: v.settings, orphans: v.orphans, shared: c.shared,
 		}
 	}
 	c.drafts[key] = v
@@ -246,6 +250,8 @@ func (c *Catalog) change(ch *rollcall.Change) error {
 		v := c.touch(b.Service, ch)
 		v.settings = b.Settings
 		c.event(ch, b.Service, "", nil, nil)
+	case rollcall.GuardPut:
+		c.guard(ch, b)
 	case rollcall.Unknown:
 		c.keep(ch, b)
 	default:
@@ -262,6 +268,9 @@ func (c *Catalog) touch(key rollcall.ServiceKey, ch *rollcall.Change) *View {
 	}
 	if ch.Revision >= v.revision {
 		v.revision, v.changed = ch.Revision, ch.At
+	}
+	if n := len(c.touched); n == 0 || c.touched[n-1] != v {
+		c.touched = append(c.touched, v)
 	}
 	return v
 }
@@ -309,9 +318,10 @@ func (c *Catalog) place(ch *rollcall.Change, v *View, old, n *Item) {
 	if old == nil {
 		c.next.instances++
 	} else {
-		v.counts[old.status]--
+		v.count(old, -1)
 	}
-	v.counts[n.status]++
+	v.count(n, 1)
+	n.forced = v.panic && n.status == rollcall.Unhealthy && !n.Dead()
 	v.items.Set(n)
 	c.event(ch, *v.key, n.ID(), old, n)
 }
@@ -322,7 +332,7 @@ func (c *Catalog) remove(ch *rollcall.Change, b rollcall.InstanceRemove) {
 	}
 	v := c.touch(b.Key.ServiceKey, ch)
 	old, _ := v.items.Delete(probe(b.Key.ID))
-	v.counts[old.status]--
+	v.count(old, -1)
 	c.next.instances--
 	if o := old.Override(); o != nil {
 		v.adopt(strings.Clone(old.ID()), orphan{o, ch.At})
@@ -366,7 +376,7 @@ func (c *Catalog) health(ch *rollcall.Change, b rollcall.HealthPut) {
 		return
 	}
 	f := rollcall.Finding{
-		Slot: rollcall.Slot(strings.Clone(string(b.Slot))), Status: b.Status, Reason: strings.Clone(b.Reason), Since: ch.At,
+		Slot: rollcall.Slot(strings.Clone(string(b.Slot))), Status: b.Status, Reason: strings.Clone(b.Reason), Hard: b.Hard, Since: ch.At,
 	}
 	for _, id := range b.IDs {
 		old := v.Get(id)
@@ -405,6 +415,19 @@ func (c *Catalog) override(ch *rollcall.Change, b rollcall.OverridePut) {
 		findings = old.evidence.findings
 	}
 	c.place(ch, v, old, old.with(findings, b.Override, ch.At.UnixNano()))
+}
+
+func (c *Catalog) guard(ch *rollcall.Change, b rollcall.GuardPut) {
+	if b.Guard == nil && c.next.guards[b.Service] == nil {
+		return
+	}
+	if c.next.guards = maps.Clone(c.next.guards); c.next.guards == nil {
+		c.next.guards = map[rollcall.ServiceKey]*rollcall.Guard{}
+	}
+	if c.next.guards[b.Service] = b.Guard; b.Guard == nil {
+		delete(c.next.guards, b.Service)
+	}
+	c.event(ch, b.Service, "", nil, nil)
 }
 
 func (c *Catalog) keep(ch *rollcall.Change, b rollcall.Unknown) {

@@ -23,7 +23,7 @@ func dump(s *Snapshot) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d: %d services, %d instances\n", s.Log(), s.Revision(), s.Services(), s.Instances())
 	for v := range s.Views(rollcall.ServiceKey{}) {
-		fmt.Fprintf(&b, "%v %q at %d, %d routable, settings %v, orphans %d\n", v.Key(), v.Name(), v.Revision(), v.Routable(), v.settings != nil, len(v.orphans))
+		fmt.Fprintf(&b, "%v %q at %d, %d routable, panic %v, settings %v, orphans %d\n", v.Key(), v.Name(), v.Revision(), v.Routable(), v.Panic(), v.settings != nil, len(v.orphans))
 		for i := range v.All() {
 			b.WriteString(show(i))
 		}
@@ -44,6 +44,9 @@ func show(i *Item) string {
 	if o := i.Override(); o != nil {
 		b = fmt.Appendf(b, " override %v", *o)
 	}
+	if i.Forced() {
+		b = append(b, " forced"...)
+	}
 	return string(append(b, '\n'))
 }
 
@@ -53,6 +56,7 @@ type model struct {
 	known     map[rollcall.ServiceKey]rollcall.Revision
 	overrides map[rollcall.Key]*rollcall.Override
 	gone      map[rollcall.Key]time.Time // since when an override waits
+	panics    map[rollcall.ServiceKey]float64
 }
 
 type modelInstance struct {
@@ -102,7 +106,7 @@ func (m *model) apply(c rollcall.Change) {
 			}
 			old, found := i.findings[b.Slot]
 			_, isCheck := b.Slot.Check()
-			if isCheck && !found || !isCheck && !found && b.Status == rollcall.Healthy || found && old.Status == b.Status && old.Reason == b.Reason {
+			if isCheck && !found || !isCheck && !found && b.Status == rollcall.Healthy || found && old.Status == b.Status && old.Reason == b.Reason && old.Hard == b.Hard {
 				continue
 			}
 			m.known[b.Service] = c.Revision
@@ -110,7 +114,7 @@ func (m *model) apply(c rollcall.Change) {
 				delete(i.findings, b.Slot)
 				continue
 			}
-			i.findings[b.Slot] = rollcall.Finding{Slot: b.Slot, Status: b.Status, Reason: b.Reason}
+			i.findings[b.Slot] = rollcall.Finding{Slot: b.Slot, Status: b.Status, Reason: b.Reason, Hard: b.Hard}
 		}
 	case rollcall.OverridePut:
 		if m.instances[b.Key] == nil {
@@ -128,7 +132,18 @@ func (m *model) apply(c rollcall.Change) {
 		m.overrides[b.Key] = b.Override
 	case rollcall.SettingsPut:
 		m.known[b.Service] = c.Revision
+		m.panics[b.Service] = *b.Settings.Panic
 	}
+}
+
+// dead reports whether an unhealthy instance is known to be out of order.
+func (m *model) dead(key rollcall.Key) bool {
+	for _, f := range m.instances[key].findings {
+		if f.Hard && f.Status == rollcall.Unhealthy {
+			return true
+		}
+	}
+	return m.overrides[key] != nil
 }
 
 func (m *model) compare(t *testing.T, s *Snapshot) {
@@ -141,7 +156,8 @@ func (m *model) compare(t *testing.T, s *Snapshot) {
 		if v == nil || v.Revision() != rev {
 			t.Fatalf("view %v: %+v, want revision %d", key, v, rev)
 		}
-		routable, n := 0, 0
+		routable, counted, n := 0, 0, 0
+		maybe := map[string]bool{} // unhealthy, but not known to be dead
 		for k, want := range m.instances {
 			if k.ServiceKey != key {
 				continue
@@ -154,8 +170,15 @@ func (m *model) compare(t *testing.T, s *Snapshot) {
 			findings := slices.Collect(maps.Values(want.findings))
 			slices.SortFunc(findings, func(a, b rollcall.Finding) int { return strings.Compare(string(a.Slot), string(b.Slot)) })
 			status, reason := rollcall.Judge(findings, m.overrides[k])
-			if status.Routable() {
+			switch {
+			case status.Routable():
 				routable++
+				counted++
+			case status == rollcall.Suspect:
+				counted++
+			case status == rollcall.Unhealthy && !m.dead(k):
+				counted++
+				maybe[k.ID] = true
 			}
 			got := fmt.Sprint(i.Record() == want.record, i.Revision(), i.Incarnation(), i.Status(), i.Reason())
 			if want := fmt.Sprint(true, want.revision, want.incarnation, status, reason); got != want {
@@ -164,6 +187,19 @@ func (m *model) compare(t *testing.T, s *Snapshot) {
 		}
 		if v.Len() != n || v.Routable() != routable {
 			t.Fatalf("view %v: %d instances, %d routable, want %d, %d", key, v.Len(), v.Routable(), n, routable)
+		}
+		below, ok := m.panics[key]
+		if !ok {
+			below = DefaultPanic
+		}
+		panics := counted > 1 && float64(routable) < below*float64(counted)
+		if v.Panic() != panics {
+			t.Fatalf("view %v: panic %v with %d of %d routable", key, v.Panic(), routable, counted)
+		}
+		for i := range v.All() {
+			if i.Forced() != (panics && maybe[i.ID()]) {
+				t.Fatalf("%v: forced %v, panic %v", i.Key(), i.Forced(), panics)
+			}
 		}
 	}
 }
@@ -205,7 +241,7 @@ func (g *generator) change(m *model) rollcall.Change {
 		c.Body = rollcall.InstanceRemove{Key: key}
 	case n < 17:
 		put := rollcall.HealthPut{
-			Service: key.ServiceKey, Reason: g.pick("", "no renewal", "full"),
+			Service: key.ServiceKey, Reason: g.pick("", "no renewal", "full"), Hard: g.rng.IntN(3) == 0,
 			Slot:   rollcall.Slot(g.pick("lease", "status", "drain", "check/a", "check/b")),
 			Status: rollcall.Statuses()[g.rng.IntN(6)],
 		}
@@ -225,7 +261,7 @@ func (g *generator) change(m *model) rollcall.Change {
 		}
 		c.Body = put
 	default:
-		c.Body = rollcall.SettingsPut{Service: key.ServiceKey, Settings: &rollcall.Settings{Panic: new(0.5)}}
+		c.Body = rollcall.SettingsPut{Service: key.ServiceKey, Settings: &rollcall.Settings{Panic: new([]float64{0, 0.5, 1}[g.rng.IntN(3)])}}
 	}
 	return c
 }
@@ -240,7 +276,7 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("-seed %d", *seed)
 	g := &generator{rand.New(rand.NewPCG(*seed, 0)), time.Unix(1_700_000_000, 0).UTC()}
-	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}, map[rollcall.Key]time.Time{}}
+	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}, map[rollcall.Key]time.Time{}, map[rollcall.ServiceKey]float64{}}
 	const id = rollcall.LogID("0123456789abcdef")
 	c := New()
 	apply := func(c *Catalog, e rollcall.Entry) {
@@ -412,6 +448,7 @@ func TestLookupDoesNotAllocate(t *testing.T) {
 func TestDropEvents(t *testing.T) {
 	const ids, keep = 50, 120
 	c := filled(t, 1, ids)
+	c.PanicBelow(0) // which would make events of its own
 	health := rollcall.HealthPut{Service: rollcall.NewServiceKey("", "service-0"), Slot: rollcall.SlotLease}
 	for n := range ids {
 		health.IDs = append(health.IDs, fmt.Sprintf("i-%d", n))

@@ -21,6 +21,7 @@ type Item struct {
 	evidence    *evidence
 	idLen       uint32
 	status      rollcall.Status
+	forced      bool // in answers although unhealthy: its service is in panic
 }
 
 // write gives an item that is being made its id and record, in memory of its
@@ -50,6 +51,31 @@ func (i *Item) Record() rollcall.Record { return rollcall.Record(i.text[i.idLen:
 
 // Status returns the verdict on the instance.
 func (i *Item) Status() rollcall.Status { return i.status }
+
+// Usable reports whether a resolver returns the instance to whoever asks for
+// what can be used.
+func (i *Item) Usable() bool { return i.status.Usable() || i.forced }
+
+// Forced reports whether it does so only because the service is in panic.
+func (i *Item) Forced() bool { return i.forced }
+
+// Dead reports whether the instance is known to be out of order, on hard
+// evidence or an operator's word, rather than presumed to be.
+func (i *Item) Dead() bool {
+	if i.status != rollcall.Unhealthy || i.evidence == nil {
+		return false
+	}
+	return i.evidence.override != nil ||
+		slices.ContainsFunc(i.evidence.findings, func(f rollcall.Finding) bool { return f.Hard && f.Status == rollcall.Unhealthy })
+}
+
+// Findings returns what all sources say, by slot. The slice must not be changed.
+func (i *Item) Findings() []rollcall.Finding {
+	if i.evidence == nil {
+		return nil
+	}
+	return i.evidence.findings
+}
 
 // Reason returns why the verdict is what it is; "" for healthy.
 func (i *Item) Reason() string {
@@ -170,6 +196,7 @@ func (i *Item) with(findings []rollcall.Finding, o *rollcall.Override, at int64)
 	if n.status != i.status {
 		n.since = at
 	}
+	n.forced = false // the view decides
 	return &n
 }
 
@@ -184,7 +211,7 @@ func (i *Item) withFinding(f rollcall.Finding, restored bool) *Item {
 	n, found := old.find(f.Slot)
 	_, isCheck := f.Slot.Check()
 	switch {
-	case found && !restored && old.findings[n].Status == f.Status && old.findings[n].Reason == f.Reason:
+	case found && !restored && old.findings[n].Status == f.Status && old.findings[n].Reason == f.Reason && old.findings[n].Hard == f.Hard:
 		return i
 	case !found && f.Status == rollcall.Healthy:
 		return i // as is a check that the instance does not have (any more)
@@ -253,7 +280,7 @@ func address(r rollcall.Record) string {
 
 // equal reports whether readers see no difference between i and o.
 func (i *Item) equal(o *Item) bool {
-	return i == o || i.sameRegistration(o) && i.registered == o.registered && i.status == o.status && i.since == o.since &&
+	return i == o || i.sameRegistration(o) && i.registered == o.registered && i.status == o.status && i.since == o.since && i.forced == o.forced &&
 		i.evidence.equal(o.evidence)
 }
 
@@ -263,7 +290,7 @@ func (e *evidence) equal(o *evidence) bool {
 	}
 	return e.reason == o.reason && sameOverride(e.override, o.override) &&
 		slices.EqualFunc(e.findings, o.findings, func(a, b rollcall.Finding) bool {
-			return a.Slot == b.Slot && a.Status == b.Status && a.Reason == b.Reason && a.Since.Equal(b.Since)
+			return a.Slot == b.Slot && a.Status == b.Status && a.Reason == b.Reason && a.Hard == b.Hard && a.Since.Equal(b.Since)
 		})
 }
 

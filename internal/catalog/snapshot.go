@@ -21,7 +21,8 @@ type Snapshot struct {
 	services  trie
 	names     *btree.BTreeG[*rollcall.ServiceKey] // copy-on-write, in order
 	instances int
-	unknown   map[unknownKey]rollcall.Change // copied on change, which is rare
+	guards    map[rollcall.ServiceKey]*rollcall.Guard // copied on change, which is rare
+	unknown   map[unknownKey]rollcall.Change          // this too
 }
 
 type unknownKey struct {
@@ -74,12 +75,30 @@ func (s *Snapshot) Views(after rollcall.ServiceKey) iter.Seq[*View] {
 	}
 }
 
+// Guard returns the guard on a service, or with a zero key that on everything;
+// nil if there is none.
+func (s *Snapshot) Guard(key rollcall.ServiceKey) *rollcall.Guard { return s.guards[key] }
+
+// Guards returns all guards, in order of what they guard.
+func (s *Snapshot) Guards() []*rollcall.Guard {
+	var gs []*rollcall.Guard
+	for _, key := range slices.SortedFunc(maps.Keys(s.guards), rollcall.ServiceKey.Compare) {
+		gs = append(gs, s.guards[key])
+	}
+	return gs
+}
+
 // State yields the changes that make up the snapshot, for a checkpoint or a
 // backup: applied to nothing as one reset, they give the same snapshot.
 func (s *Snapshot) State() iter.Seq[rollcall.Change] {
 	return func(yield func(rollcall.Change) bool) {
 		for v := range s.Views(rollcall.ServiceKey{}) {
 			if !v.state(yield) {
+				return
+			}
+		}
+		for _, g := range s.Guards() {
+			if !yield(rollcall.Change{At: g.Since, Revision: s.revision, Body: rollcall.GuardPut{Service: g.Key(), Guard: g}}) {
 				return
 			}
 		}
@@ -161,7 +180,7 @@ func (g *healthGroups) add(f rollcall.Finding, id string) {
 func (g *healthGroups) state(v *View, yield func(rollcall.Change) bool) bool {
 	for _, f := range g.findings {
 		for part := range slices.Chunk(g.ids[f], rollcall.MaxHealthIDs) {
-			put := rollcall.HealthPut{Service: *v.key, Slot: f.Slot, Status: f.Status, Reason: f.Reason, IDs: part}
+			put := rollcall.HealthPut{Service: *v.key, Slot: f.Slot, Status: f.Status, Reason: f.Reason, Hard: f.Hard, IDs: part}
 			if !yield(rollcall.Change{At: f.Since, Revision: v.revision, Body: put}) {
 				return false
 			}

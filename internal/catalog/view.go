@@ -20,6 +20,8 @@ type View struct {
 	changed  time.Time
 	items    *btree.BTreeG[*Item] // copy-on-write, shared with older views
 	counts   [rollcall.Draining + 1]int
+	dead     int  // how many of them are known to be; see [Item.Dead]
+	panic    bool // see panics
 	settings *rollcall.Settings
 	orphans  map[string]orphan // overrides of instances that are gone
 
@@ -61,6 +63,17 @@ func (v *View) Len() int { return v.items.Len() }
 
 // Count returns the number of instances with a status.
 func (v *View) Count(s rollcall.Status) int { return v.counts[s] }
+
+func (v *View) count(i *Item, n int) {
+	v.counts[i.status] += n
+	if i.Dead() {
+		v.dead += n
+	}
+}
+
+// Panic reports whether so few instances are routable that all are served that
+// may work.
+func (v *View) Panic() bool { return v.panic }
 
 // Routable returns the number of instances that a resolver returns.
 func (v *View) Routable() int { return v.counts[rollcall.Healthy] + v.counts[rollcall.Degraded] }

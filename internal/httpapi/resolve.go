@@ -155,7 +155,8 @@ func (s *Server) encode(b []byte, a *resolve.Answer, token rollcall.Token) []byt
 	b = appendString(append(b, `,"service":`...), a.View.Name())
 	b = strconv.AppendUint(append(b, `,"revision":`...), uint64(a.View.Revision()), 10)
 	b = append(token.AppendTo(append(b, `,"token":"`...)), '"')
-	b = append(b, `,"panic":false,"total":`...)
+	b = strconv.AppendBool(append(b, `,"panic":`...), a.View.Panic())
+	b = append(b, `,"total":`...)
 	b = strconv.AppendInt(b, int64(total), 10)
 	b = append(b, `,"instances":[`...)
 	var w catalog.Writer

@@ -54,6 +54,9 @@ type Options struct {
 	Limits  rollcall.Limits       // zero: the defaults
 	Version string                // of the program, for the status
 	Store   string                // name of the kind of log, for the status
+	// Defaults are the settings of services that have none of their own; nil
+	// fields are Rollcall's.
+	Defaults rollcall.Settings
 }
 
 // Registry answers for the catalog. Create it with [New], and have [Registry.Run]
@@ -103,6 +106,9 @@ func New(o Options) *Registry {
 		dirty:    map[rollcall.ServiceKey][]string{},
 		judge:    make(chan struct{}, 1),
 		expiring: map[rollcall.Key]time.Time{},
+	}
+	if share := o.Defaults.Panic; share != nil {
+		r.catalog.PanicBelow(*share)
 	}
 	r.metrics = newMetrics(r, o.Metrics)
 	return r

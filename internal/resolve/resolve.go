@@ -15,6 +15,7 @@ import (
 type Plan struct {
 	text    string
 	limit   int
+	any     bool // all that match are equal, whatever their health
 	filters []filter
 }
 
@@ -34,7 +35,7 @@ func Compile(q *rollcall.Query) (*Plan, error) {
 	if err := unsupported(q); err != nil {
 		return nil, err
 	}
-	p := &Plan{text: text, limit: q.Limit}
+	p := &Plan{text: text, limit: q.Limit, any: q.Health != "" && q.Health != rollcall.HealthRoutable}
 	if q.Limit < 0 {
 		return nil, rollcall.Invalid("limit", "is negative")
 	}
@@ -63,7 +64,7 @@ func Compile(q *rollcall.Query) (*Plan, error) {
 	return p, nil
 }
 
-func routable(i *catalog.Item) bool { return i.Status().Routable() }
+func routable(i *catalog.Item) bool { return i.Usable() }
 
 func unsupported(q *rollcall.Query) error {
 	var names []string
@@ -106,22 +107,36 @@ func (p *Plan) Match(i *catalog.Item) bool {
 	return true
 }
 
-// Select returns the instances of a view that match, by id and up to the limit,
-// and how many match in all.
+// Select returns the instances of a view that match, up to the limit, and how
+// many match in all. Those that a caller should use come first, by id; behind
+// them, by id, those that are to be used only if nothing better is left: the
+// suspect, then what a panic brings up.
 func (p *Plan) Select(v *catalog.View) (items []*catalog.Item, total int) {
-	n := v.Len()
+	most := v.Len()
 	if p.limit > 0 {
-		n = min(n, p.limit)
+		most = min(most, p.limit)
 	}
-	items = make([]*catalog.Item, 0, n)
+	items = make([]*catalog.Item, 0, most)
+	var last [2][]*catalog.Item
 	for i := range v.All() {
 		if !p.Match(i) {
 			continue
 		}
 		total++
-		if p.limit == 0 || len(items) < p.limit {
-			items = append(items, i)
+		to := &items
+		switch {
+		case p.any || i.Status().Routable():
+		case i.Status() == rollcall.Suspect:
+			to = &last[0]
+		default:
+			to = &last[1]
 		}
+		if len(*to) < most {
+			*to = append(*to, i)
+		}
+	}
+	for _, l := range last {
+		items = append(items, l[:min(len(l), most-len(items))]...)
 	}
 	return items, total
 }

@@ -74,8 +74,8 @@ func TestSelect(t *testing.T) {
 		want  string
 		total int // 0: as many
 	}{
-		{"the default", rollcall.Query{}, "degraded healthy x y", 0},
-		{"routable", rollcall.Query{Health: "routable"}, "degraded healthy x y", 0},
+		{"the default", rollcall.Query{}, "degraded healthy x y suspect", 0},
+		{"routable", rollcall.Query{Health: "routable"}, "degraded healthy x y suspect", 0},
 		{"any", rollcall.Query{Health: "any"}, everything, 0},
 		{"healthy", rollcall.Query{Health: "healthy"}, "healthy x y", 0},
 		{"degraded", rollcall.Query{Health: "degraded"}, "degraded", 0},
@@ -111,10 +111,11 @@ func TestSelect(t *testing.T) {
 		{"of two instances", rollcall.Query{Capability: matches("gpu=4"), Metadata: matches("team=checkout")}, "", 0},
 		{"and health", rollcall.Query{Health: "degraded", Capability: matches("gpu=4")}, "", 0},
 
-		{"limit", rollcall.Query{Limit: 3}, "degraded healthy x", 4},
+		{"limit", rollcall.Query{Limit: 3}, "degraded healthy x", 5},
 		{"limit of one, any", rollcall.Query{Limit: 1, Health: "any"}, "degraded", 8},
-		{"as many as the limit", rollcall.Query{Limit: 4}, "degraded healthy x y", 4},
-		{"less than the limit", rollcall.Query{Limit: 1 << 62}, "degraded healthy x y", 4},
+		{"as many as the limit", rollcall.Query{Limit: 4}, "degraded healthy x y", 5},
+		{"the last resort within the limit", rollcall.Query{Limit: 5}, "degraded healthy x y suspect", 0},
+		{"less than the limit", rollcall.Query{Limit: 1 << 62}, "degraded healthy x y suspect", 5},
 		{"limit and a match", rollcall.Query{Limit: 1, Capability: matches("gpu=4")}, "y", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -205,7 +206,7 @@ func TestAnswer(t *testing.T) {
 	if want := (rollcall.Token{Log: logID, Revision: 7, Generation: 4}); a.Token() != want {
 		t.Errorf("the token is %v, want %v", a.Token(), want)
 	}
-	if items, total := a.Select(); len(items) != 4 || total != 4 {
+	if items, total := a.Select(); len(items) != 5 || total != 5 {
 		t.Errorf("%d of %d", len(items), total)
 	}
 	a.Same = rollcall.Token{Log: logID, Revision: 3}

@@ -136,6 +136,9 @@ func (h *Hub) Publish(s *catalog.Snapshot, events []catalog.Event, since rollcal
 	var topics [3]*topic // of the last event; most are of the same namespace, many of one service
 	for i := range events {
 		e := &events[i]
+		if e.ID == "" && e.Service.Service == "" {
+			continue // about everything, which no instance shows
+		}
 		for n, name := range [...]Topic{e.Service, {Namespace: e.Service.Namespace}, {}} {
 			t := topics[n]
 			if t == nil || t.name != name {

@@ -235,7 +235,7 @@ func (g *generator) next() (c command) {
 	case n < 740:
 		c.Op = "settings"
 		if g.rng.IntN(3) > 0 {
-			c.Settings = &rollcall.Settings{Panic: new(pick(g, 0.25, 0.5, 2))}
+			c.Settings = &rollcall.Settings{Panic: new(pick(g, 0.0, 0, 2)), PositionRate: new(pick(g, 0.25, 0.5))}
 		}
 	case n < 870:
 		c.Op, c.For = "wait", pick(g, seconds(0.1), seconds(0.1), seconds(0.1), seconds(0.5), seconds(1), seconds(3), seconds(8))

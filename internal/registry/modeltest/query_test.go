@@ -46,7 +46,7 @@ func sees(q *rollcall.Query) func(*item) bool {
 	return func(i *item) bool {
 		switch q.Health {
 		case "", "routable":
-			if i.status != rollcall.Healthy && i.status != rollcall.Degraded {
+			if i.status != rollcall.Healthy && i.status != rollcall.Degraded && i.status != rollcall.Suspect {
 				return false
 			}
 		case "any":

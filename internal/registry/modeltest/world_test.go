@@ -151,6 +151,7 @@ func newWorld(p plan) (*world, error) {
 		rng: rand.New(rand.NewPCG(0, 0)),
 	}
 	for _, c := range []*catalog.Catalog{w.shadow, w.singles} {
+		c.PanicBelow(0)
 		if err := c.Apply(rollcall.Entry{Log: log.Status().ID, Reset: true}); err != nil {
 			return nil, err
 		}
@@ -161,7 +162,11 @@ func newWorld(p plan) (*world, error) {
 
 // start begins a process.
 func (w *world) start() error {
-	w.reg = registry.New(registry.Options{Log: w.log, Logger: slog.New(slog.DiscardHandler)})
+	w.reg = registry.New(registry.Options{
+		Log: w.log, Logger: slog.New(slog.DiscardHandler),
+		// What most do together is not in the model, which looks at each alone.
+		Defaults: rollcall.Settings{GuardShare: new(1.0), Panic: new(0.0)},
+	})
 	w.door = httpapi.New(w.reg, httpapi.Options{})
 	ctx, cancel := context.WithCancel(context.Background())
 	stopped := make(chan error, 1)
@@ -454,6 +459,7 @@ func (w *world) forgets(got *catalog.Snapshot, written bool) error {
 func (w *world) forget(before time.Time) {
 	w.history.forget(before)
 	for _, c := range []*catalog.Catalog{w.shadow, w.singles} {
+		c.PanicBelow(0)
 		c.Forget(before, 1<<30)
 		c.Publish()
 	}
