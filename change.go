@@ -142,7 +142,7 @@ type Event struct {
 	Revision Revision  `json:"revision"`
 	At       time.Time `json:"at"`
 	// Type is registered, updated, removed, health, override, override_cleared,
-	// settings, guard or guard_ended.
+	// settings, flapping, guard or guard_ended.
 	Type      string `json:"type"`
 	Namespace string `json:"namespace,omitempty"`
 	Service   string `json:"service,omitempty"`

@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"internal/watch":   {".", "internal/catalog"},
 	"internal/history": {"."},
 	"internal/lease":   {"."},
+	"internal/judge":   {".", "internal/catalog", "internal/lease"},
 	"internal/load":    {"."},
 	"internal/resolve": {".", "internal/catalog", "internal/record"},
 
@@ -41,7 +42,7 @@ var mayImport = map[string][]string{
 	"internal/store/storetest": {".", "internal/record", "internal/store"},
 
 	"internal/registry": {
-		".", "internal/auth", "internal/catalog", "internal/history", "internal/lease", "internal/load",
+		".", "internal/auth", "internal/catalog", "internal/history", "internal/judge", "internal/lease", "internal/load",
 		"internal/record", "internal/resolve", "internal/watch",
 	},
 

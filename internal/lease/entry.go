@@ -24,10 +24,28 @@ type entry struct {
 	more        *more        // nil for most
 	deadline    atomic.Int64 // table time until which it is alive; its next renewal moves it
 	incarnation rollcall.Revision
-	lapsed      time.Duration // when it was found to have lapsed
+	lapsed      time.Duration // when it fell silent; once that was held back, when it was convicted
 	look        uint32        // the tick at which it stands in the wheel, 0: none; guarded by Table.mu
 	state       State
-	removing    bool // a removal is on its way to the log
+	flags       flags
+}
+
+// flags are what else there is to a lease's state.
+type flags uint8
+
+const (
+	removing flags = 1 << iota // a removal is on its way to the log
+	held                       // it is silent, and a guard does not have it convicted for that
+	broken                     // its session's stream broke, and was not taken up again
+	refused                    // it was seen to be dead
+)
+
+func (e *entry) is(f flags) bool { return e.flags&f != 0 }
+
+func (e *entry) set(f flags, on bool) {
+	if e.flags &^= f; on {
+		e.flags |= f
+	}
 }
 
 // terms are what the leases of a service tend to have in common.
@@ -35,6 +53,7 @@ type terms struct {
 	service     rollcall.ServiceKey
 	ttl         time.Duration // 0: mode none
 	removeAfter time.Duration
+	session     bool
 }
 
 // shared are terms and how many leases have them.
@@ -46,13 +65,15 @@ type shared struct {
 // more is what few leases have.
 type more struct {
 	reports []report
-	why     string
+	why     string // of its removal
+	cause   string // of its conviction, if that is not silence
 	chain   *entry
 }
 
 type report struct {
 	finding  rollcall.Finding // Status 0: has not spoken
-	ttl      time.Duration    // 0: need not be repeated
+	check    Check
+	ttl      time.Duration // 0: need not be repeated
 	deadline time.Duration
 	failing  time.Duration // table time since which it fails, if it does
 	remove   time.Duration // deregister after failing for so long; 0: never
@@ -90,14 +111,14 @@ func (e *entry) setChain(next *entry) {
 	}
 }
 
-// is reports whether e is the lease of an instance.
-func (e *entry) is(key rollcall.Key) bool {
+// of reports whether e is the lease of an instance.
+func (e *entry) of(key rollcall.Key) bool {
 	return e.id == key.ID && e.shared.service == key.ServiceKey
 }
 
 func (s *shard) get(hash uint64, key rollcall.Key) *entry {
 	e := s.entries[hash]
-	for e != nil && !e.is(key) {
+	for e != nil && !e.of(key) {
 		e = e.chain()
 	}
 	return e
@@ -162,33 +183,59 @@ func (t *Table) release(s *shared) {
 	}
 }
 
-// begin gives a lease a full TTL. One that is known to have lapsed has it before
-// the time to its removal begins.
-func (e *entry) begin(lapsed bool, now time.Duration) {
+// begin gives a lease a full TTL, whatever was found of it. One that was found to
+// have lapsed has it before the time to its removal begins; a suspect one stays
+// that for so long.
+func (e *entry) begin(found rollcall.Status, now time.Duration) {
 	ttl := e.shared.ttl
 	e.deadline.Store(int64(now + ttl))
-	e.state = Alive
-	if lapsed && ttl > 0 {
+	e.state, e.flags = Alive, 0
+	if e.more != nil {
+		e.more.cause = ""
+	}
+	switch {
+	case ttl == 0:
+	case found == rollcall.Suspect:
+		e.state = Missing
+	case found == rollcall.Unhealthy:
 		e.state, e.lapsed = Lapsed, now+ttl
 	}
 }
 
+// found returns what the lease alone says of the instance.
+func (e *entry) found() rollcall.Status {
+	switch e.state {
+	case Alive:
+		return rollcall.Healthy
+	case Missing, Silent:
+		return rollcall.Suspect
+	}
+	return rollcall.Unhealthy
+}
+
+// heard returns when it was last heard from.
+func (e *entry) heard() time.Duration { return time.Duration(e.deadline.Load()) - e.shared.ttl }
+
+// pinged reports whether it is a session that answers pings, as far as is known:
+// one that was not heard from since time began may be about to come back.
+func (e *entry) pinged() bool { return e.shared.session && !e.is(broken) && e.heard() > 0 }
+
 // renewReports returns the reports that a registration with these checks begins
 // with.
-func (e *entry) renewReports(checks []rollcall.Check, fresh bool, now time.Duration) []report {
+func (e *entry) renewReports(checks []Check, fresh bool, now time.Duration) []report {
 	var rs []report
 	for _, r := range e.reports() {
-		if r.finding.Slot == rollcall.SlotStatus && !fresh {
+		if _, isCheck := r.finding.Slot.Check(); !isCheck && !fresh {
 			rs = append(rs, r)
 		}
 	}
 	for _, c := range checks {
 		n := report{
-			finding: rollcall.Finding{Slot: rollcall.CheckSlot(c.Name)},
-			ttl:     time.Duration(c.TTL), deadline: now + time.Duration(c.TTL), remove: time.Duration(c.DeregisterAfter),
+			finding: rollcall.Finding{Slot: rollcall.CheckSlot(c.Name)}, check: c,
+			ttl: time.Duration(c.TTL), deadline: now + time.Duration(c.TTL), remove: time.Duration(c.DeregisterAfter),
 		}
 		for _, r := range e.reports() {
-			if r.finding.Slot == n.finding.Slot && r.ttl == n.ttl && r.remove == n.remove {
+			if r.check == c {
 				n.finding, n.deadline, n.failing = r.finding, r.deadline, r.failing
 			}
 		}

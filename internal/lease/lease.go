@@ -1,7 +1,7 @@
 // Package lease keeps what is known of instances and never logged: until when
-// each must be heard from, and what it last said of itself. It judges nobody;
+// each must be heard from, and what was last found of it. It judges nobody;
 // it tells which instances may have to be judged anew, and what speaks for and
-// against them.
+// against them. Its [Guard] decides whether silence alone is enough.
 //
 // Deadlines stand on a clock of the table's own, which stops while the process
 // is paused: silence that nobody could have heard convicts nobody.
@@ -9,6 +9,7 @@ package lease
 
 import (
 	"hash/maphash"
+	"iter"
 	"math/bits"
 	"slices"
 	"sync"
@@ -25,13 +26,31 @@ const Tick = 100 * time.Millisecond
 // process itself.
 const Pause = time.Second
 
+// Grace is how long a broken session may take to come back before that counts.
+const Grace = 200 * time.Millisecond
+
+// Ping is how often whoever holds a session of a TTL should ask whether the other
+// side is there: every 2 s, or more often if the TTL asks for it.
+func Ping(ttl time.Duration) time.Duration { return min(2*time.Second, ttl/5) }
+
+// missAfter is how long a session may be silent until it is suspect: two pings,
+// and some time to answer the second.
+func missAfter(ttl time.Duration) time.Duration { return Ping(ttl) * 9 / 4 }
+
 // Grant is what an instance's registration says of its lease.
 type Grant struct {
 	Incarnation rollcall.Revision
 	Lease       rollcall.Lease
-	Checks      []rollcall.Check // those of type ttl
-	// Lapsed is what the log says: that the lease was found to have lapsed.
-	Lapsed bool
+	Checks      []Check
+	// Found is what the log says of the lease: Healthy, Suspect or Unhealthy.
+	Found rollcall.Status
+}
+
+// Check is a check as far as a table needs to tell whether it is the same as
+// before: one that is probed is not, at another address.
+type Check struct {
+	rollcall.Check
+	Address string // of the instance; empty for checks of type ttl
 }
 
 // State is how a lease stands.
@@ -39,18 +58,27 @@ type State uint8
 
 const (
 	Alive   State = iota
-	Lapsed        // not heard from within TTL: to be marked
-	Expired       // nor within RemoveAfter since, or a check failed for too long: to be removed
+	Missing       // a session that left pings unanswered: suspect
+	Silent        // not heard from within TTL, or its session broke: to be convicted, or held
+	Lapsed        // convicted: marked
+	Expired       // nor heard from within RemoveAfter since, or a check failed for too long: to be removed
 )
 
 // Evidence is what is known of an instance beyond the log.
 type Evidence struct {
 	Incarnation rollcall.Revision
 	State       State
-	TTL         time.Duration
+	// Held, Broken and Refused say of a Silent or Lapsed state that a guard holds it,
+	// that it is a session whose stream broke, and that the instance was seen to
+	// be dead: Cause says how.
+	Held, Broken, Refused bool
+	Cause                 string
+	TTL                   time.Duration
+	// Silence is for how long it has not been heard from.
+	Silence time.Duration
 	// Why tells the reason for an Expired state.
 	Why string
-	// Reports are the findings of its own reports, by slot. Sources that have
+	// Reports are the findings of its checks and reports, by slot. Sources that have
 	// not spoken since the table knows the instance are left out: for them what
 	// is in the log stands.
 	Reports []rollcall.Finding
@@ -144,21 +172,20 @@ func (t *Table) Set(key rollcall.Key, g Grant) (agrees bool) {
 	} else {
 		e = new(entry)
 	}
-	t.agree(e, key.ID, terms{key.ServiceKey, ttl, time.Duration(g.Lease.RemoveAfter)})
+	t.agree(e, key.ID, terms{key.ServiceKey, ttl, time.Duration(g.Lease.RemoveAfter), g.Lease.Mode == rollcall.LeaseSession})
 	if !known {
 		s.add(hash, e)
 	}
 	switch {
 	case fresh:
-		e.removing = false
 		if e.more != nil {
 			e.more.why = ""
 		}
-		e.begin(g.Lapsed, now)
+		e.begin(g.Found, now)
 	case !t.begun.Load():
-		e.begin(g.Lapsed, now)
-	case ttl == 0 && e.state == Lapsed: // nothing is expected any more
-		e.state = Alive
+		e.begin(g.Found, now)
+	case ttl == 0 && e.state != Expired: // nothing is expected any more
+		e.state, e.flags = Alive, 0
 	case ttl != was && e.state == Alive:
 		e.deadline.Store(int64(now + ttl))
 	}
@@ -166,16 +193,17 @@ func (t *Table) Set(key rollcall.Key, g Grant) (agrees bool) {
 	if e.more != nil || len(g.Checks) > 0 {
 		e.extra().reports = e.renewReports(g.Checks, fresh, now)
 	}
-	t.schedule(e)
-	return (e.state != Alive) == g.Lapsed
+	t.schedule(e, now)
+	return e.found() == g.Found
 }
 
-// Follow takes in whether the log says that an instance's lease has lapsed, and
+// Follow takes in what the log says of an instance's lease, as in [Grant], and
 // reports whether the lease stands as it says; if not, the instance is to be
 // judged anew. Until [Table.Begin] nobody could be heard here: what the log says
 // is all there is to know, and leases follow it, whoever judged. From then on the
 // table knows better, and the log is to be told.
-func (t *Table) Follow(key rollcall.Key, lapsed bool) (agrees bool) {
+func (t *Table) Follow(key rollcall.Key, found rollcall.Status) (agrees bool) {
+	now := t.time()
 	s, hash := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,10 +212,10 @@ func (t *Table) Follow(key rollcall.Key, lapsed bool) (agrees bool) {
 		return true
 	}
 	if !t.begun.Load() {
-		e.begin(lapsed, t.time())
-		t.schedule(e)
+		e.begin(found, now)
+		t.schedule(e, now)
 	}
-	return (e.state != Alive) == lapsed
+	return e.found() == found
 }
 
 // Drop forgets an instance.
@@ -208,13 +236,13 @@ func (t *Table) Renew(key rollcall.Key) (ttl time.Duration, known, changed bool)
 	s, hash := t.shard(key)
 	s.mu.RLock()
 	e := s.get(hash, key)
-	if e == nil || e.removing {
+	if e == nil || e.is(removing) {
 		s.mu.RUnlock()
 		return 0, false, false
 	}
 	ttl = e.shared.ttl
 	e.deadline.Store(int64(t.time() + ttl))
-	lapsed := e.state != Alive
+	lapsed := e.state != Alive || e.flags != 0
 	s.mu.RUnlock()
 	if lapsed {
 		return t.revive(s, hash, key)
@@ -226,18 +254,88 @@ func (t *Table) revive(s *shard, hash uint64, key rollcall.Key) (ttl time.Durati
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.get(hash, key)
-	if e == nil || e.removing {
+	if e == nil || e.is(removing) {
 		return 0, false, false
 	}
 	changed = e.state != Alive
-	e.state = Alive
-	e.deadline.Store(int64(t.time() + e.shared.ttl))
-	t.schedule(e)
+	e.state, e.flags = Alive, 0
+	if e.more != nil {
+		e.more.cause = ""
+	}
+	now := t.time()
+	e.deadline.Store(int64(now + e.shared.ttl))
+	t.schedule(e, now)
 	return e.shared.ttl, true, changed
 }
 
-// Report notes what an instance says of itself in one slot. known is false for
-// a slot that the instance does not have; changed says that the report differs
+// Break notes that the stream of an instance's session broke. Unless it is
+// renewed within [Grace], it falls silent then.
+func (t *Table) Break(key rollcall.Key) {
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	if e == nil || e.state > Missing || e.shared.ttl == 0 {
+		return
+	}
+	e.set(broken, true)
+	now := t.time()
+	if at := now + Grace; at < time.Duration(e.deadline.Load()) {
+		e.deadline.Store(int64(at))
+	}
+	t.schedule(e, now)
+}
+
+// Convict has silence count against an instance: it is marked, and removed
+// RemoveAfter later. It reports false if the instance is not silent (any more).
+func (t *Table) Convict(key rollcall.Key) bool {
+	now := t.time()
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	if e == nil || e.state != Silent {
+		return false
+	}
+	if e.state = Lapsed; e.is(held) {
+		e.set(held, false)
+		e.lapsed = now
+	}
+	t.schedule(e, now)
+	return true
+}
+
+// Hold has a guard keep a silent instance from being convicted. It reports false
+// if the instance is not silent (any more).
+func (t *Table) Hold(key rollcall.Key) bool {
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	if e == nil || e.state != Silent {
+		return false
+	}
+	e.set(held, true)
+	return true
+}
+
+// Refuse notes that an instance that is silent or lapsed was seen to be dead, and
+// how. changed says that this is news.
+func (t *Table) Refuse(key rollcall.Key, cause string) (changed bool) {
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	if e == nil || e.state != Silent && e.state != Lapsed || e.is(refused) {
+		return false
+	}
+	e.set(refused, true)
+	e.extra().cause = cause
+	return true
+}
+
+// Report notes what was found of an instance in one slot. known is false for
+// a slot that the instance does not have; changed says that the finding differs
 // from the one before in status.
 func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed bool) {
 	now := t.time()
@@ -254,7 +352,7 @@ func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed boo
 		if r.finding.Slot != f.Slot {
 			continue
 		}
-		changed = r.finding.Status != f.Status
+		changed = r.finding.Status != f.Status || r.finding.Hard != f.Hard
 		if bad := f.Status != rollcall.Healthy && f.Status != rollcall.Degraded; !bad {
 			r.failing = 0
 		} else if r.failing == 0 {
@@ -262,15 +360,25 @@ func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed boo
 		}
 		r.finding = f
 		r.deadline = now + r.ttl
-		t.schedule(e)
+		t.schedule(e, now)
 		return true, changed
 	}
-	if f.Slot != rollcall.SlotStatus {
+	if _, isCheck := f.Slot.Check(); isCheck {
 		return false, false
 	}
 	m := e.extra()
 	m.reports = append(m.reports, report{finding: f})
 	return true, true
+}
+
+// Silent reports whether an instance is silent, and whether it was seen to be
+// dead, whatever its lease.
+func (t *Table) Silent(key rollcall.Key) (silent, dead bool) {
+	s, hash := t.shard(key)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.get(hash, key)
+	return e != nil && e.state == Silent, e != nil && e.is(refused)
 }
 
 // Evidence returns what is known of an instance.
@@ -282,9 +390,12 @@ func (t *Table) Evidence(key rollcall.Key) (ev Evidence, ok bool) {
 	if e == nil {
 		return ev, false
 	}
-	ev = Evidence{Incarnation: e.incarnation, State: e.state, TTL: e.shared.ttl}
+	ev = Evidence{
+		Incarnation: e.incarnation, State: e.state, Held: e.is(held), Broken: e.is(broken), Refused: e.is(refused),
+		TTL: e.shared.ttl, Silence: t.time() - e.heard(),
+	}
 	if e.more != nil {
-		ev.Why = e.more.why
+		ev.Why, ev.Cause = e.more.why, e.more.cause
 	}
 	for _, r := range e.reports() {
 		if r.finding.Status != 0 {
@@ -305,15 +416,95 @@ func (t *Table) Removing(key rollcall.Key, on bool) bool {
 	if e == nil || on && e.state != Expired {
 		return false
 	}
-	e.removing = on
+	e.set(removing, on)
 	return true
 }
 
-// Has reports whether an instance has a slot that it may report.
+// Has reports whether an instance has a check of type ttl, in a slot that it may
+// report.
 func (t *Table) Has(key rollcall.Key, slot rollcall.Slot) bool {
 	s, hash := t.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	e := s.get(hash, key)
-	return e != nil && slices.ContainsFunc(e.reports(), func(r report) bool { return r.finding.Slot == slot })
+	return e != nil && slices.ContainsFunc(e.reports(), func(r report) bool { return r.finding.Slot == slot && r.ttl > 0 })
+}
+
+// overdue reports whether a lease has missed at least one renewal: those come
+// every third of a TTL, give or take a fifth.
+func (e *entry) overdue(now time.Duration) bool {
+	switch {
+	case e.state != Alive || e.is(broken):
+		return true
+	}
+	return now-e.heard() > e.shared.ttl*11/20
+}
+
+// Count counts leases by how they are kept; those of mode none are not counted.
+type Count struct {
+	Heard  int
+	Late   int // silent, or heard from so long ago that they may be about to be
+	Marked int // convicted
+}
+
+func (c *Count) add(e *entry, now time.Duration) {
+	switch {
+	case e.shared.ttl == 0:
+	case e.state >= Lapsed:
+		c.Marked++
+	case e.overdue(now):
+		c.Late++
+	default:
+		c.Heard++
+	}
+}
+
+// Of returns how many there are in all.
+func (c Count) Of() int { return c.Heard + c.Late + c.Marked }
+
+// Times scales a count that was taken of some up to that of all.
+func (c Count) Times(all, some int) Count {
+	if all == some {
+		return c
+	}
+	f := float64(all) / float64(some)
+	return Count{int(float64(c.Heard) * f), int(float64(c.Late) * f), int(float64(c.Marked) * f)}
+}
+
+// Count counts the leases of the given instances.
+func (t *Table) Count(keys iter.Seq[rollcall.Key]) (c Count) {
+	now := t.time()
+	for key := range keys {
+		s, hash := t.shard(key)
+		s.mu.RLock()
+		if e := s.get(hash, key); e != nil {
+			c.add(e, now)
+		}
+		s.mu.RUnlock()
+	}
+	return c
+}
+
+// CountAll counts all leases. If there are many, it looks at some thousands.
+func (t *Table) CountAll() (c Count) {
+	const most = 64 // hashes of a shard
+	now := t.time()
+	looked, all := 0, 0
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.RLock()
+		all += s.len
+		n := 0
+		for _, e := range s.entries { // in an order of chance
+			for ; e != nil; e = e.chain() {
+				looked++
+				c.add(e, now)
+			}
+			if n++; n == most {
+				break
+			}
+		}
+		s.mu.RUnlock()
+	}
+	return c.Times(all, max(looked, 1))
 }

@@ -41,16 +41,35 @@ func (c *clock) run(d time.Duration) map[rollcall.Key]time.Duration {
 	return changed
 }
 
+// Tick is [Table.Tick] with a judge who has no guard.
+func (c *clock) Tick() []rollcall.Key {
+	changed := c.Table.Tick()
+	for _, key := range changed {
+		c.Convict(key)
+	}
+	return changed
+}
+
 func key(id string) rollcall.Key { return rollcall.NewKey("", "s", id) }
 
 func seconds(n float64) rollcall.Duration { return rollcall.Duration(n * float64(time.Second)) }
 
 func grant(incarnation rollcall.Revision, ttl, removeAfter rollcall.Duration, checks ...rollcall.Check) Grant {
-	g := Grant{Incarnation: incarnation, Checks: checks}
+	g := Grant{Incarnation: incarnation, Found: rollcall.Healthy}
+	for _, c := range checks {
+		g.Checks = append(g.Checks, Check{Check: c})
+	}
 	if g.Lease.Mode = rollcall.LeaseNone; ttl != 0 {
 		g.Lease = rollcall.Lease{Mode: rollcall.LeaseTTL, TTL: ttl, RemoveAfter: removeAfter}
 	}
 	return g
+}
+
+func found(lapsed bool) rollcall.Status {
+	if lapsed {
+		return rollcall.Unhealthy
+	}
+	return rollcall.Healthy
 }
 
 func check(name string, ttl, deregisterAfter rollcall.Duration) rollcall.Check {
@@ -238,7 +257,7 @@ func TestNewIncarnation(t *testing.T) {
 // before the time to its removal begins, and loses that once it is heard from.
 func TestFoundLapsed(t *testing.T) {
 	lapsed := grant(1, seconds(15), seconds(60))
-	lapsed.Lapsed = true
+	lapsed.Found = rollcall.Unhealthy
 	c := newClock(time.Hour)
 	c.Set(key("i"), lapsed)
 	c.wantState(t, key("i"), Lapsed)
@@ -272,12 +291,12 @@ func TestFollow(t *testing.T) {
 	c.at.Add(int64(time.Hour))
 	follow := func(lapsed, agrees bool, want State) {
 		t.Helper()
-		if got := c.Follow(key("i"), lapsed); got != agrees {
+		if got := c.Follow(key("i"), found(lapsed)); got != agrees {
 			t.Errorf("lapsed %v: it agrees %v, want %v", lapsed, got, agrees)
 		}
 		c.wantState(t, key("i"), want)
 	}
-	if !c.Follow(key("i"), true) {
+	if !c.Follow(key("i"), rollcall.Unhealthy) {
 		t.Error("of an instance that is not known there is nothing to judge")
 	}
 	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
@@ -295,7 +314,7 @@ func TestFollow(t *testing.T) {
 
 	// What has no TTL has not lapsed, whatever the log says.
 	lapsed := grant(1, 0, 0)
-	lapsed.Lapsed = true
+	lapsed.Found = rollcall.Unhealthy
 	if c.Set(key("n"), lapsed) {
 		t.Error("it agrees")
 	}
@@ -591,3 +610,135 @@ func TestTickReportsOnce(t *testing.T) {
 }
 
 func byKey(a, b rollcall.Key) int { return strings.Compare(a.String(), b.String()) }
+
+func sessionGrant(incarnation rollcall.Revision) Grant {
+	g := grant(incarnation, seconds(15), seconds(60))
+	g.Lease.Mode = rollcall.LeaseSession
+	return g
+}
+
+// TestSession: two pings without an answer make a session suspect, silence for a
+// TTL convicts it, a broken stream after the grace, and whatever is heard before
+// takes all of that back.
+func TestSession(t *testing.T) {
+	c := newClock(time.Hour)
+	c.Set(key("i"), sessionGrant(1)) // as time begins: it may be about to come back
+	c.wantQuiet(t, 10*time.Second)
+	c.Renew(key("i"))
+	c.wantChange(t, key("i"), 4500*time.Millisecond, Missing)
+	c.wantChange(t, key("i"), 15*time.Second-4500*time.Millisecond-2*Tick, Lapsed)
+	if _, _, changed := c.Renew(key("i")); !changed {
+		t.Error("not revived")
+	}
+
+	c.run(time.Second)
+	c.Break(key("i"))
+	c.wantQuiet(t, Grace-Tick)
+	c.Renew(key("i")) // it is taken up again
+	c.wantQuiet(t, 4*time.Second)
+	c.Renew(key("i"))
+
+	c.Break(key("i"))
+	c.Table.Tick()
+	c.at.Add(int64(Grace + Tick))
+	if changed := c.Table.Tick(); len(changed) != 1 {
+		t.Fatalf("%v changed after the grace", changed)
+	}
+	if ev, _ := c.Evidence(key("i")); ev.State != Silent || !ev.Broken {
+		t.Errorf("%+v, want it silent and broken", ev)
+	}
+	c.Renew(key("i"))
+	if ev, _ := c.Evidence(key("i")); ev.State != Alive || ev.Broken {
+		t.Errorf("%+v, want it alive", ev)
+	}
+
+	// A lease by heartbeats knows neither.
+	c.Set(key("i"), grant(2, seconds(15), seconds(60)))
+	c.wantQuiet(t, 14*time.Second)
+}
+
+// TestHeld: the time to its removal begins for an instance when it is convicted,
+// not while a guard holds it.
+func TestHeld(t *testing.T) {
+	c := newClock(time.Hour)
+	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+	silence := func() {
+		t.Helper()
+		c.at.Add(int64(15 * time.Second))
+		c.Table.last = c.Table.now() // the test's own leap is no pause
+		if changed := c.Table.Tick(); len(changed) != 1 {
+			t.Fatalf("%v changed", changed)
+		}
+	}
+	silence()
+	if !c.Hold(key("i")) {
+		t.Fatal("it is not silent")
+	}
+	for range 6000 {
+		c.at.Add(int64(Tick))
+		if changed := c.Table.Tick(); len(changed) > 0 {
+			t.Fatalf("%v changed while it was held", changed)
+		}
+	}
+	if ev, _ := c.Evidence(key("i")); !ev.Held || ev.State != Silent {
+		t.Errorf("%+v", ev)
+	}
+	if !c.Refuse(key("i"), "connection refused") || c.Refuse(key("i"), "connection refused") {
+		t.Error("that it is dead is news once")
+	}
+	if !c.Convict(key("i")) || c.Convict(key("i")) || c.Hold(key("i")) {
+		t.Error("it is convicted once, and not held then")
+	}
+	if ev, _ := c.Evidence(key("i")); ev.Held || !ev.Refused || ev.Cause != "connection refused" {
+		t.Errorf("%+v", ev)
+	}
+	c.wantChange(t, key("i"), 60*time.Second, Expired)
+	c.Renew(key("i"))
+	if ev, _ := c.Evidence(key("i")); ev.Refused || ev.Cause != "" {
+		t.Errorf("%+v, want nothing against it", ev)
+	}
+}
+
+// TestFoundSuspect: an instance that was suspect before a restart stays that for a
+// TTL, unless it is heard from.
+func TestFoundSuspect(t *testing.T) {
+	c := newClock(time.Hour)
+	g := grant(1, seconds(15), seconds(60))
+	g.Found = rollcall.Suspect
+	if !c.Set(key("i"), g) {
+		t.Error("it stands otherwise than the log says")
+	}
+	c.wantState(t, key("i"), Missing)
+	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
+}
+
+// TestCount: whoever missed a renewal counts, whoever is marked or owes none
+// does not.
+func TestCount(t *testing.T) {
+	c := newClock(time.Hour)
+	keys := []rollcall.Key{key("late"), key("fresh"), key("none"), key("broken"), key("marked"), key("unknown")}
+	c.Set(keys[4], grant(1, seconds(2), seconds(60)))
+	c.run(3 * time.Second)
+	c.Set(keys[0], grant(1, seconds(15), seconds(60)))
+	c.run(9 * time.Second)
+	c.Set(keys[1], grant(1, seconds(15), seconds(60)))
+	c.Set(keys[2], grant(1, 0, 0))
+	c.Set(keys[3], sessionGrant(1))
+	c.Break(keys[3])
+	want := Count{Heard: 1, Late: 2, Marked: 1}
+	if got := c.Count(slices.Values(keys)); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := c.CountAll(); got != want || got.Of() != 4 {
+		t.Errorf("of all: %+v, want %+v", got, want)
+	}
+	for n := range 100_000 { // of many, some are looked at
+		c.Set(key(fmt.Sprint("m", n)), sessionGrant(1))
+		if n%4 == 0 {
+			c.Break(key(fmt.Sprint("m", n)))
+		}
+	}
+	if got := c.CountAll(); got.Late < 22_000 || got.Late > 28_000 || got.Of() < 99_000 || got.Of() > 101_000 {
+		t.Errorf("of many: %+v, want about 25000 of 100000 late", got)
+	}
+}

@@ -46,7 +46,7 @@ func (m *model) set(k rollcall.Key, g Grant) (agrees bool) {
 	ttl := time.Duration(g.Lease.TTL)
 	old := m.entries[k]
 	n := &modelLease{incarnation: g.Incarnation, ttl: ttl, removeAfter: time.Duration(g.Lease.RemoveAfter), deadline: m.now + ttl}
-	if g.Lapsed && ttl > 0 {
+	if g.Found == rollcall.Unhealthy && ttl > 0 {
 		n.state, n.lapsed = Lapsed, m.now+ttl
 	}
 	if old != nil && old.incarnation == g.Incarnation {
@@ -62,6 +62,7 @@ func (m *model) set(k rollcall.Key, g Grant) (agrees bool) {
 		}
 	}
 	for _, c := range g.Checks {
+		c := c.Check
 		mc := modelCheck{check: c, deadline: m.now + time.Duration(c.TTL), finding: rollcall.Finding{Slot: rollcall.CheckSlot(c.Name)}}
 		if old != nil {
 			if i := slices.IndexFunc(old.checks, func(o modelCheck) bool { return o.check == c }); i >= 0 {
@@ -71,7 +72,7 @@ func (m *model) set(k rollcall.Key, g Grant) (agrees bool) {
 		n.checks = append(n.checks, mc)
 	}
 	m.entries[k] = n
-	return (n.state != Alive) == g.Lapsed
+	return found(n.state != Alive) == g.Found
 }
 
 func (m *model) follow(k rollcall.Key, lapsed bool) (agrees bool) {
@@ -212,13 +213,13 @@ func TestModel(t *testing.T) {
 			switch rng.IntN(13) {
 			case 12:
 				lapsed := rng.IntN(2) == 0
-				same("Follow", k, c.Follow(k, lapsed), m.follow(k, lapsed))
+				same("Follow", k, c.Follow(k, found(lapsed)), m.follow(k, lapsed))
 			case 0:
 				g := grant(rollcall.Revision(rng.IntN(3)), pick(0, seconds(2), seconds(5), seconds(150)), pick(1, seconds(3), seconds(200)))
-				g.Lapsed = rng.IntN(4) == 0
+				g.Found = found(rng.IntN(4) == 0)
 				for _, name := range []string{"a", "b"} {
 					if rng.IntN(2) == 0 {
-						g.Checks = append(g.Checks, check(name, pick(seconds(1), seconds(4), seconds(120)), pick(0, 1, seconds(7), seconds(300))))
+						g.Checks = append(g.Checks, Check{Check: check(name, pick(seconds(1), seconds(4), seconds(120)), pick(0, 1, seconds(7), seconds(300)))})
 					}
 				}
 				same("Set", k, c.Set(k, g), m.set(k, g))

@@ -11,8 +11,8 @@ import (
 // schedule puts e into the wheel at its next deadline, unless it stands there
 // earlier: then it is looked at too early and put back. The caller holds e's
 // shard.
-func (t *Table) schedule(e *entry) {
-	at, ok := e.next()
+func (t *Table) schedule(e *entry, now time.Duration) {
+	at, ok := e.next(now)
 	if !ok {
 		return
 	}
@@ -28,8 +28,9 @@ func (t *Table) schedule(e *entry) {
 	*slot = append(*slot, e)
 }
 
-// next returns the earliest time at which something about e may change.
-func (e *entry) next() (at time.Duration, ok bool) {
+// next returns the earliest time, as of now, at which something about e may
+// change.
+func (e *entry) next(now time.Duration) (at time.Duration, ok bool) {
 	consider := func(d time.Duration) {
 		if !ok || d < at {
 			at, ok = d, true
@@ -38,6 +39,17 @@ func (e *entry) next() (at time.Duration, ok bool) {
 	if e.shared.ttl > 0 {
 		switch e.state {
 		case Alive:
+			if e.shared.session && !e.is(broken) {
+				every := missAfter(e.shared.ttl)
+				if at := e.heard() + every; at > now {
+					consider(at)
+					break
+				}
+				// Its first answer may come at any time, and others are owed from then on.
+				consider(now + every)
+			}
+			consider(time.Duration(e.deadline.Load()))
+		case Missing:
 			consider(time.Duration(e.deadline.Load()))
 		case Lapsed:
 			consider(e.lapsed + e.shared.removeAfter)
@@ -118,9 +130,12 @@ func (t *Table) look(key rollcall.Key, e *entry, now time.Duration) (changed boo
 	}
 	if ttl := e.shared.ttl; ttl > 0 {
 		deadline := time.Duration(e.deadline.Load())
-		if e.state == Alive && deadline <= now {
-			e.state, e.lapsed, changed = Lapsed, now, true
-		} else if e.state == Lapsed && e.lapsed+e.shared.removeAfter <= now {
+		switch {
+		case e.state <= Missing && deadline <= now:
+			e.state, e.lapsed, changed = Silent, now, true
+		case e.state == Alive && e.pinged() && e.heard()+missAfter(ttl) <= now:
+			e.state, changed = Missing, true
+		case e.state == Lapsed && e.lapsed+e.shared.removeAfter <= now:
 			e.state, changed = Expired, true
 			e.extra().why = fmt.Sprintf("no renewal for %v", rollcall.Duration(ttl+e.shared.removeAfter))
 		}
@@ -139,7 +154,7 @@ func (t *Table) look(key rollcall.Key, e *entry, now time.Duration) (changed boo
 			e.extra().why = fmt.Sprintf("check %s failed for %v", name, rollcall.Duration(r.remove))
 		}
 	}
-	t.schedule(e)
+	t.schedule(e, now)
 	return changed
 }
 

@@ -122,7 +122,7 @@ func (r *Registry) begin() {
 				for i := range v.All() {
 					key := i.Key()
 					if !r.leases.Set(key, grant(i)) {
-						r.judgeAnew(key)
+						r.judge.Anew(key)
 					}
 					if o := i.Override(); o != nil {
 						r.expireAt(key, o)
@@ -136,6 +136,7 @@ func (r *Registry) begin() {
 	}
 	close(views)
 	working.Wait()
+	r.judge.Begin()
 }
 
 // track brings the soft state in line with one event of an instance.
@@ -149,8 +150,8 @@ func (r *Registry) track(e *catalog.Event) {
 	}
 	if !e.HealthOnly() {
 		r.trackPut(key, e)
-	} else if is := lapsed(e.After); is != lapsed(e.Before) && !r.leases.Follow(key, is) {
-		r.judgeAnew(key)
+	} else if is := found(e.After); is != found(e.Before) && !r.leases.Follow(key, is) {
+		r.judge.Anew(key)
 	}
 	if o := e.After.Override(); e.Before == nil || o != e.Before.Override() {
 		r.expireAt(key, o)
@@ -162,7 +163,7 @@ func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
 	g := grant(e.After)
 	if agrees := r.leases.Set(key, g); !agrees || len(g.Checks) > 0 {
 		// What was reported meanwhile may not have found its instance.
-		r.judgeAnew(key)
+		r.judge.Anew(key)
 	}
 	switch {
 	case e.Before == nil || e.Before.Incarnation() != e.After.Incarnation():
@@ -179,19 +180,24 @@ func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
 // grant returns the lease that an instance asks for.
 func grant(i *catalog.Item) lease.Grant {
 	rec := i.Record()
-	g := lease.Grant{Incarnation: i.Incarnation(), Lease: record.Lease(rec), Lapsed: lapsed(i)}
+	g := lease.Grant{Incarnation: i.Incarnation(), Lease: record.Lease(rec), Found: found(i)}
+	_, address := record.Place(rec)
 	for _, c := range record.Checks(rec) {
-		if c.Type == rollcall.CheckTTL {
-			g.Checks = append(g.Checks, c)
+		check := lease.Check{Check: c}
+		if c.Type != rollcall.CheckTTL {
+			check.Address = address
 		}
+		g.Checks = append(g.Checks, check)
 	}
 	return g
 }
 
-// lapsed reports whether the log says that an instance's lease has lapsed.
-func lapsed(i *catalog.Item) bool {
-	f, found := i.Finding(rollcall.SlotLease)
-	return found && f.Status == rollcall.Unhealthy
+// found returns what the log says of an instance's lease.
+func found(i *catalog.Item) rollcall.Status {
+	if f, ok := i.Finding(rollcall.SlotLease); ok {
+		return f.Status
+	}
+	return rollcall.Healthy
 }
 
 // story tells an event as history has it.
@@ -219,6 +225,9 @@ func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
 		if ev.Why == "" {
 			ev.Why = strings.TrimSuffix(string(b.Slot)+": "+b.Reason, ": ")
 		}
+		if b.Slot == rollcall.SlotFlap && b.Status == rollcall.Degraded {
+			ev.Type = "flapping"
+		}
 	case rollcall.OverridePut:
 		ev.Type = "override"
 		if b.Override == nil {
@@ -226,6 +235,14 @@ func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
 		}
 	case rollcall.SettingsPut:
 		ev.Type = "settings"
+	case rollcall.GuardPut:
+		ev.Type = "guard"
+		if b.Guard == nil {
+			ev.Type = "guard_ended"
+		}
+		if b.Service == (rollcall.ServiceKey{}) {
+			ev.Service = ""
+		}
 	default:
 		return ev, false
 	}

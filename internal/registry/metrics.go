@@ -10,7 +10,6 @@ type metrics struct {
 	registrations   prometheus.Counter
 	renewals        prometheus.Counter
 	unknownRenewals prometheus.Counter
-	verdicts        prometheus.Counter
 }
 
 func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
@@ -35,6 +34,5 @@ func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
 		registrations:   counter("rollcall_registrations_total", "Registrations and re-registrations written to the log."),
 		renewals:        counter("rollcall_renewals_total", "Renewals of known leases."),
 		unknownRenewals: counter("rollcall_unknown_renewals_total", "Renewals of leases that are not known, answered with \"register again\"."),
-		verdicts:        counter("rollcall_verdicts_total", "Instances marked, restored or removed."),
 	}
 }

@@ -57,6 +57,10 @@ func TestReportedChecks(t *testing.T) {
 		says(rollcall.Degraded)
 		report(rollcall.Report{Status: rollcall.Healthy})
 		says(rollcall.Healthy)
+		for range 12 { // long enough not to be taken for one that flaps
+			time.Sleep(5 * time.Second)
+			report(rollcall.Report{Checks: map[string]rollcall.CheckReport{"disk": good, "ready": good}})
+		}
 
 		// Another registration keeps the standing of checks that are the same.
 		i.Version = "2"
@@ -92,7 +96,7 @@ func TestRestart(t *testing.T) {
 		log := memory.New()
 		run := func(test func(r *registry.Registry)) {
 			ctx, cancel := context.WithCancel(t.Context())
-			r := registry.New(registry.Options{Log: log, Logger: discard()})
+			r := registry.New(unguarded(log))
 			done := make(chan error, 1)
 			go func() { done <- r.Run(ctx) }()
 			if err := r.WaitSynced(ctx); err != nil {

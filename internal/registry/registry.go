@@ -21,6 +21,7 @@ import (
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/history"
+	"github.com/rollcall-registry/rollcall/internal/judge"
 	"github.com/rollcall-registry/rollcall/internal/lease"
 	"github.com/rollcall-registry/rollcall/internal/load"
 	"github.com/rollcall-registry/rollcall/internal/watch"
@@ -57,6 +58,11 @@ type Options struct {
 	// Defaults are the settings of services that have none of their own; nil
 	// fields are Rollcall's.
 	Defaults rollcall.Settings
+	// Undamped has every verdict followed, however often one instance's changes.
+	Undamped bool
+	// Probe looks whether somebody is at an instance's address; see
+	// [judge.Options]. Nil: nobody does.
+	Probe func(context.Context, *catalog.Item) (refused bool, cause string)
 }
 
 // Registry answers for the catalog. Create it with [New], and have [Registry.Run]
@@ -70,6 +76,7 @@ type Registry struct {
 	catalog *catalog.Catalog // written by the apply loop alone
 	hub     *watch.Hub
 	leases  *lease.Table
+	judge   *judge.Judge
 	soft    *load.Table
 	history history.History
 	applied progress
@@ -85,9 +92,7 @@ type Registry struct {
 	forget    atomic.Bool  // the apply loop is to forget what is long gone
 	sinceMark atomic.Int64 // changes since the last checkpoint
 
-	mu       sync.Mutex                       // guards what follows
-	dirty    map[rollcall.ServiceKey][]string // ids of instances to be judged, some perhaps twice
-	judge    chan struct{}                    // holds one token while dirty is not empty
+	mu       sync.Mutex // guards expiring
 	expiring map[rollcall.Key]time.Time
 }
 
@@ -103,13 +108,15 @@ func New(o Options) *Registry {
 		hub:      watch.NewHub(time.Now),
 		leases:   lease.New(func() time.Duration { return time.Since(start) }),
 		soft:     load.New(start),
-		dirty:    map[rollcall.ServiceKey][]string{},
-		judge:    make(chan struct{}, 1),
 		expiring: map[rollcall.Key]time.Time{},
 	}
 	if share := o.Defaults.Panic; share != nil {
 		r.catalog.PanicBelow(*share)
 	}
+	r.judge = judge.New(judge.Options{
+		Snapshot: r.catalog.Snapshot, Leases: r.leases, Append: r.append, Probe: o.Probe,
+		Defaults: o.Defaults, Undamped: o.Undamped, Logger: o.Logger, Metrics: o.Metrics,
+	})
 	r.metrics = newMetrics(r, o.Metrics)
 	return r
 }
@@ -119,8 +126,7 @@ func New(o Options) *Registry {
 func (r *Registry) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.follow(ctx) })
-	g.Go(func() error { return r.watchLeases(ctx) })
-	g.Go(func() error { return r.judgeLoop(ctx) })
+	g.Go(func() error { return r.judge.Run(ctx) })
 	g.Go(func() error { return r.housekeeping(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {

@@ -16,10 +16,16 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
 
+// unguarded returns the options of a registry that believes in silence at once,
+// whoever else is silent.
+func unguarded(log registry.Log) registry.Options {
+	return registry.Options{Log: log, Logger: discard(), Defaults: rollcall.Settings{GuardShare: new(1.0), Panic: new(0.0)}}
+}
+
 // start runs a registry on a log for the length of the test.
 func start(t testing.TB, log registry.Log) *registry.Registry {
 	t.Helper()
-	r := registry.New(registry.Options{Log: log, Logger: discard()})
+	r := registry.New(unguarded(log))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()

@@ -53,7 +53,7 @@ func (r *Registry) renew(key rollcall.Key) (time.Duration, error) {
 		return 0, r.registerAgain(key)
 	}
 	if changed {
-		r.judgeAnew(key)
+		r.judge.Anew(key)
 	}
 	r.metrics.renewals.Inc()
 	return ttl, nil
@@ -155,7 +155,7 @@ func (r *Registry) takeIn(key rollcall.Key, rep *rollcall.Report) {
 		say(rollcall.Finding{Slot: rollcall.CheckSlot(name), Status: c.Status, Reason: strings.Clone(c.Note)})
 	}
 	if changed {
-		r.judgeAnew(key)
+		r.judge.Anew(key)
 	}
 	if rep.Load != nil {
 		r.soft.Report(key, *rep.Load)

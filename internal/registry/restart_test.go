@@ -19,7 +19,7 @@ import (
 func during(t *testing.T, log registry.Log, test func(r *registry.Registry)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	r := registry.New(registry.Options{Log: log, Logger: discard()})
+	r := registry.New(unguarded(log))
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	if err := r.WaitSynced(ctx); err != nil {
@@ -208,7 +208,7 @@ func TestVerdictOfAnother(t *testing.T) {
 			synctest.Wait()
 		}
 		during(t, log, func(r *registry.Registry) { register(t, r, payments("p-1")) })
-		r := registry.New(registry.Options{Log: log, Logger: discard()})
+		r := registry.New(unguarded(log))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- r.Run(ctx) }()
@@ -364,7 +364,7 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(b.Context())
-		r := registry.New(registry.Options{Log: log, Logger: discard()})
+		r := registry.New(unguarded(log))
 		done := make(chan error, 1)
 		go func() { done <- r.Run(ctx) }()
 		if err := r.WaitSynced(ctx); err != nil {

@@ -149,7 +149,7 @@ func (r *Registry) renews(key rollcall.Key, old *catalog.Item, rec rollcall.Reco
 		return false
 	}
 	if changed {
-		r.judgeAnew(key)
+		r.judge.Anew(key)
 	}
 	r.metrics.renewals.Inc()
 	return true

@@ -165,7 +165,7 @@ func (w *world) start() error {
 	w.reg = registry.New(registry.Options{
 		Log: w.log, Logger: slog.New(slog.DiscardHandler),
 		// What most do together is not in the model, which looks at each alone.
-		Defaults: rollcall.Settings{GuardShare: new(1.0), Panic: new(0.0)},
+		Defaults: rollcall.Settings{GuardShare: new(1.0), Panic: new(0.0)}, Undamped: true,
 	})
 	w.door = httpapi.New(w.reg, httpapi.Options{})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,0 +1,271 @@
+package lease
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+const (
+	// GuardWindow is the time in which no more than a share of a service may be
+	// convicted on silence alone, and for how long a guard lasts at least before it
+	// lets go of anybody.
+	GuardWindow = time.Minute
+	// GuardShare is that share, unless a service has one of its own.
+	GuardShare = 0.15
+	// GuardIsolated is for how long a guard lets go of nobody while fewer than
+	// GuardShare of all instances are heard from: then it is the registry that is
+	// cut off. That must end some time, lest a site that was shut down stays listed.
+	GuardIsolated = time.Hour
+	// ProbeHeld is how often instances that are held are looked at.
+	ProbeHeld = 5 * time.Second
+)
+
+// Census counts leases for a guard.
+type Census interface {
+	// Count counts a service's leases, or all for the zero key, and tells the share
+	// of them that may be convicted on silence alone; 1 is all.
+	Count(service rollcall.ServiceKey) (c Count, share float64)
+	// Silent reports whether an instance is still silent.
+	Silent(key rollcall.Key) bool
+}
+
+// Guard decides whether silence is enough to convict an instance.
+//
+// One that falls silent while the others are heard from is gone. If many do at
+// once, it is likelier that something between them and the registry is, and to
+// believe it would empty services that work. So no more than a share of a
+// service, and of everything, may be convicted within [GuardWindow] without
+// other evidence: if those who are silent or about to be are more, a guard begins
+// and holds them all, suspect and probed. That those who are about to be count as
+// well is what keeps the first ones from being convicted before it shows how many
+// there are.
+//
+// A guard ends when nobody is held any more: because they were heard from, or
+// seen to be dead, or let go of. It lets go after GuardWindow of as many as the
+// share allows in each further one, longest silent first, but of nobody as long
+// as hardly anybody at all is heard from. So it ends by itself, also after a true
+// disaster (Eureka's self-preservation, from which the idea comes, does not).
+//
+// A Guard belongs to one goroutine. It keeps no time of its own.
+type Guard struct {
+	census   Census
+	services map[rollcall.ServiceKey]*scope
+	all      *scope
+}
+
+// scope is what one guard is about: a service, or everything.
+type scope struct {
+	key       rollcall.ServiceKey
+	on        bool
+	since     time.Time
+	held      map[rollcall.Key]*heldBack
+	convicted map[rollcall.Key]time.Time // on silence alone, within the window
+	lifted    time.Time                  // by an operator, until then
+}
+
+type heldBack struct{ since, probed time.Time }
+
+// Decision is what a guard makes of silence.
+type Decision struct {
+	Convict []rollcall.Key
+	Hold    []rollcall.Key
+	Probe   []rollcall.Key // of those that are held
+	Begun   []rollcall.Guard
+	Ended   []rollcall.ServiceKey
+}
+
+// NewGuard returns a guard that asks a census.
+func NewGuard(c Census) *Guard {
+	return &Guard{census: c, services: map[rollcall.ServiceKey]*scope{}, all: newScope(rollcall.ServiceKey{})}
+}
+
+func newScope(key rollcall.ServiceKey) *scope {
+	return &scope{key: key, held: map[rollcall.Key]*heldBack{}, convicted: map[rollcall.Key]time.Time{}}
+}
+
+func (g *Guard) scope(key rollcall.ServiceKey) *scope {
+	if key == (rollcall.ServiceKey{}) {
+		return g.all
+	}
+	s := g.services[key]
+	if s == nil {
+		s = newScope(key)
+		g.services[key] = s
+	}
+	return s
+}
+
+// Adopt goes on with a guard that the log has.
+func (g *Guard) Adopt(was *rollcall.Guard) {
+	s := g.scope(was.Key())
+	s.on, s.since = true, was.Since
+}
+
+// Held returns how many instances a guard holds.
+func (g *Guard) Held(key rollcall.ServiceKey) int {
+	if key == (rollcall.ServiceKey{}) {
+		return len(g.all.held)
+	}
+	if s := g.services[key]; s != nil {
+		return len(s.held)
+	}
+	return 0
+}
+
+// Refused notes that an instance was seen to be dead, so that its conviction is
+// none on silence alone.
+func (g *Guard) Refused(key rollcall.Key) {
+	if s := g.services[key.ServiceKey]; s != nil {
+		delete(s.convicted, key)
+	}
+	delete(g.all.convicted, key)
+}
+
+// Decide judges instances that fell silent.
+func (g *Guard) Decide(now time.Time, silent []rollcall.Key) (d Decision) {
+	if len(silent) == 0 {
+		return d
+	}
+	g.begin(now, g.all, &d)
+	seen := map[rollcall.ServiceKey]*scope{} // those who hold a service's instances; nil: nobody does
+	for _, key := range silent {
+		holder, ok := seen[key.ServiceKey]
+		if !ok {
+			holder = g.holder(now, g.scope(key.ServiceKey), &d)
+			seen[key.ServiceKey] = holder
+		}
+		switch {
+		case g.scope(key.ServiceKey).held[key] != nil || g.all.held[key] != nil:
+		case holder != nil:
+			holder.held[key] = &heldBack{since: now, probed: now}
+			d.Hold = append(d.Hold, key)
+			d.Probe = append(d.Probe, key)
+		default:
+			g.convict(now, key, &d)
+		}
+	}
+	return d
+}
+
+// holder returns the guard that holds a service's instances, nil if none does.
+func (g *Guard) holder(now time.Time, s *scope, d *Decision) *scope {
+	share := g.begin(now, s, d)
+	switch {
+	case g.all.on && share < 1 && !s.lifted.After(now):
+		return g.all
+	case s.on:
+		return s
+	}
+	return nil
+}
+
+func (g *Guard) convict(now time.Time, key rollcall.Key, d *Decision) {
+	g.scope(key.ServiceKey).convicted[key] = now
+	g.all.convicted[key] = now
+	d.Convict = append(d.Convict, key)
+}
+
+// begin begins a guard if too many are silent. It returns the share that may be.
+func (g *Guard) begin(now time.Time, s *scope, d *Decision) (share float64) {
+	s.forget(now)
+	count, share := g.census.Count(s.key)
+	if s.on || share >= 1 || s.lifted.After(now) {
+		return share
+	}
+	gone := count.Late + len(s.convicted)
+	if most := s.most(count, share); gone > most {
+		s.on, s.since = true, now
+		d.Begun = append(d.Begun, rollcall.Guard{
+			Namespace: s.key.Namespace, Service: s.key.Service, Since: now,
+			Reason: fmt.Sprintf("%d of %d instances are silent or late; silence alone may take out %d a minute", gone, count.Of(), most),
+		})
+	}
+	return share
+}
+
+// most is how many may be convicted on silence alone in one window.
+func (s *scope) most(c Count, share float64) int {
+	least := 1
+	if s.key == (rollcall.ServiceKey{}) {
+		least = 2 // a registry may be small
+	}
+	return max(least, int(share*float64(c.Of())+1e-9))
+}
+
+func (s *scope) forget(now time.Time) {
+	maps.DeleteFunc(s.convicted, func(_ rollcall.Key, at time.Time) bool { return now.Sub(at) >= GuardWindow })
+}
+
+// Review looks at the guards that are on, about once a second.
+func (g *Guard) Review(now time.Time) (d Decision) {
+	scopes := slices.SortedFunc(maps.Values(g.services), func(a, b *scope) int { return a.key.Compare(b.key) })
+	for _, s := range append(scopes, g.all) {
+		s.forget(now)
+		if s.on {
+			g.review(now, s, &d)
+		}
+		if s != g.all && !s.on && len(s.convicted) == 0 && !s.lifted.After(now) {
+			delete(g.services, s.key)
+		}
+	}
+	return d
+}
+
+func (g *Guard) review(now time.Time, s *scope, d *Decision) {
+	maps.DeleteFunc(s.held, func(key rollcall.Key, _ *heldBack) bool { return !g.census.Silent(key) })
+	count, share := g.census.Count(s.key)
+	if len(s.held) == 0 && count.Late+len(s.convicted) <= s.most(count, share) {
+		s.on = false
+		d.Ended = append(d.Ended, s.key)
+		return
+	}
+	oldest := slices.SortedFunc(maps.Keys(s.held), func(a, b rollcall.Key) int {
+		return cmp.Or(s.held[a].since.Compare(s.held[b].since), a.Compare(b.ServiceKey), cmp.Compare(a.ID, b.ID))
+	})
+	if now.Sub(s.since) >= GuardWindow && !(g.isolated() && now.Sub(s.since) < GuardIsolated) {
+		for _, key := range oldest {
+			if len(s.convicted) >= s.most(count, share) {
+				break
+			}
+			own := g.scope(key.ServiceKey)
+			if count, share := g.census.Count(key.ServiceKey); len(own.convicted) >= own.most(count, share) {
+				continue
+			}
+			delete(s.held, key)
+			g.convict(now, key, d)
+		}
+	}
+	for _, key := range oldest {
+		if h := s.held[key]; h != nil && now.Sub(h.probed) >= ProbeHeld {
+			h.probed = now
+			d.Probe = append(d.Probe, key)
+		}
+	}
+}
+
+// isolated reports whether hardly anybody is heard from.
+func (g *Guard) isolated() bool {
+	count, share := g.census.Count(rollcall.ServiceKey{})
+	return count.Heard+count.Late > 2 && float64(count.Heard) < share*float64(count.Heard+count.Late)
+}
+
+// Lift ends a guard because an operator says so: all that it holds are convicted,
+// and it does not begin again for [GuardWindow]. It reports whether there was one.
+func (g *Guard) Lift(now time.Time, key rollcall.ServiceKey) (d Decision, was bool) {
+	s := g.scope(key)
+	if !s.on {
+		return d, false
+	}
+	s.on, s.lifted = false, now.Add(GuardWindow)
+	for held := range s.held {
+		g.convict(now, held, &d)
+	}
+	clear(s.held)
+	d.Ended = append(d.Ended, key)
+	return d, true
+}
