@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"internal/watch":   {".", "internal/catalog"},
 	"internal/history": {"."},
 	"internal/lease":   {"."},
+	"internal/session": {".", "internal/lease"},
 	"internal/judge":   {".", "internal/catalog", "internal/lease"},
 	"internal/load":    {"."},
 	"internal/resolve": {".", "internal/catalog", "internal/record"},
@@ -43,7 +44,7 @@ var mayImport = map[string][]string{
 
 	"internal/registry": {
 		".", "internal/auth", "internal/catalog", "internal/history", "internal/judge", "internal/lease", "internal/load",
-		"internal/record", "internal/resolve", "internal/watch",
+		"internal/record", "internal/resolve", "internal/session", "internal/watch",
 	},
 
 	"internal/registry/modeltest": {".", "internal/..."}, // tests alone

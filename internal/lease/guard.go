@@ -154,11 +154,10 @@ func (g *Guard) Decide(now time.Time, silent []rollcall.Key) (d Decision) {
 
 // holder returns the guard that holds a service's instances, nil if none does.
 func (g *Guard) holder(now time.Time, s *scope, d *Decision) *scope {
-	share := g.begin(now, s, d)
-	switch {
-	case g.all.on && share < 1 && !s.lifted.After(now):
+	if _, share := g.census.Count(s.key); g.all.on && share < 1 && !s.lifted.After(now) {
 		return g.all
-	case s.on:
+	}
+	if g.begin(now, s, d); s.on {
 		return s
 	}
 	return nil
@@ -170,12 +169,12 @@ func (g *Guard) convict(now time.Time, key rollcall.Key, d *Decision) {
 	d.Convict = append(d.Convict, key)
 }
 
-// begin begins a guard if too many are silent. It returns the share that may be.
-func (g *Guard) begin(now time.Time, s *scope, d *Decision) (share float64) {
+// begin begins a guard if too many are silent.
+func (g *Guard) begin(now time.Time, s *scope, d *Decision) {
 	s.forget(now)
 	count, share := g.census.Count(s.key)
 	if s.on || share >= 1 || s.lifted.After(now) {
-		return share
+		return
 	}
 	gone := count.Late + len(s.convicted)
 	if most := s.most(count, share); gone > most {
@@ -185,7 +184,6 @@ func (g *Guard) begin(now time.Time, s *scope, d *Decision) (share float64) {
 			Reason: fmt.Sprintf("%d of %d instances are silent or late; silence alone may take out %d a minute", gone, count.Of(), most),
 		})
 	}
-	return share
 }
 
 // most is how many may be convicted on silence alone in one window.
@@ -254,18 +252,25 @@ func (g *Guard) isolated() bool {
 	return count.Heard+count.Late > 2 && float64(count.Heard) < share*float64(count.Heard+count.Late)
 }
 
-// Lift ends a guard because an operator says so: all that it holds are convicted,
-// and it does not begin again for [GuardWindow]. It reports whether there was one.
+// Lift ends the guard on a service, or with the zero key that on everything,
+// because an operator says so: all whom it holds are convicted, and those of the
+// service whom the guard on everything holds. It does not begin again for
+// [GuardWindow]. Lift reports whether there was anything to end.
 func (g *Guard) Lift(now time.Time, key rollcall.ServiceKey) (d Decision, was bool) {
 	s := g.scope(key)
-	if !s.on {
-		return d, false
+	if s.on {
+		d.Ended = append(d.Ended, key)
 	}
-	s.on, s.lifted = false, now.Add(GuardWindow)
-	for held := range s.held {
-		g.convict(now, held, &d)
+	for _, holder := range []*scope{s, g.all} {
+		for held := range holder.held {
+			if holder == s || held.ServiceKey == key {
+				delete(holder.held, held)
+				g.convict(now, held, &d)
+			}
+		}
 	}
-	clear(s.held)
-	d.Ended = append(d.Ended, key)
-	return d, true
+	if was = s.on || len(d.Convict) > 0; was {
+		s.on, s.lifted = false, now.Add(GuardWindow)
+	}
+	return d, was
 }

@@ -250,6 +250,23 @@ func (t *Table) Renew(key rollcall.Key) (ttl time.Duration, known, changed bool)
 	return ttl, true, false
 }
 
+// RenewOf is [Table.Renew] for one incarnation of an instance. It returns the one
+// there is, 0 if the instance should register again, and renews only that one.
+func (t *Table) RenewOf(key rollcall.Key, incarnation rollcall.Revision) (is rollcall.Revision, renewed, changed bool) {
+	s, hash := t.shard(key)
+	s.mu.RLock()
+	e := s.get(hash, key)
+	if e != nil && !e.is(removing) {
+		is = e.incarnation
+	}
+	s.mu.RUnlock()
+	if is != incarnation || is == 0 {
+		return is, false, false
+	}
+	_, renewed, changed = t.Renew(key)
+	return is, renewed, changed
+}
+
 func (t *Table) revive(s *shard, hash uint64, key rollcall.Key) (ttl time.Duration, known, changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

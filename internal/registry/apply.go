@@ -144,6 +144,7 @@ func (r *Registry) track(e *catalog.Event) {
 	key := rollcall.Key{ServiceKey: e.Service, ID: e.ID}
 	if e.After == nil {
 		r.leases.Drop(key)
+		r.session.Removed(key)
 		r.soft.Drop(key)
 		r.expireAt(key, nil) // one that is registered again with it is told again
 		return

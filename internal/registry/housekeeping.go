@@ -45,6 +45,7 @@ func (r *Registry) housekeeping(ctx context.Context) error {
 			r.writePositions(context.WithoutCancel(ctx), 1<<30)
 			return ctx.Err()
 		}
+		r.session.Sweep()
 		r.endOverrides(ctx)
 		r.writePositions(ctx, positionsASecond)
 		if time.Since(lastForget) > forgetEvery {

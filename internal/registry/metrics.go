@@ -21,6 +21,7 @@ func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
 	gauge("rollcall_services", "Known services.", func() float64 { return float64(r.catalog.Snapshot().Services()) })
 	gauge("rollcall_revision", "Revision of the newest published snapshot.", func() float64 { return float64(r.hub.Revision()) })
 	gauge("rollcall_leases", "Leases that are kept.", func() float64 { return float64(r.leases.Len()) })
+	gauge("rollcall_sessions", "Open sessions, and broken ones that may be taken up again.", func() float64 { return float64(r.session.Len()) })
 	gauge("rollcall_subscriptions", "Open watches and long polls.", func() float64 { return float64(r.hub.Subscribers()) })
 	gauge("rollcall_log_age_seconds", "How long ago the snapshot was known to be current.", func() float64 { return r.age().Seconds() })
 	f.NewCounterFunc(prometheus.CounterOpts{

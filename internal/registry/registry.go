@@ -24,6 +24,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/judge"
 	"github.com/rollcall-registry/rollcall/internal/lease"
 	"github.com/rollcall-registry/rollcall/internal/load"
+	"github.com/rollcall-registry/rollcall/internal/session"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
 
@@ -76,6 +77,7 @@ type Registry struct {
 	catalog *catalog.Catalog // written by the apply loop alone
 	hub     *watch.Hub
 	leases  *lease.Table
+	session *session.Table
 	judge   *judge.Judge
 	soft    *load.Table
 	history history.History
@@ -116,6 +118,13 @@ func New(o Options) *Registry {
 	r.judge = judge.New(judge.Options{
 		Snapshot: r.catalog.Snapshot, Leases: r.leases, Append: r.append, Probe: o.Probe,
 		Defaults: o.Defaults, Undamped: o.Undamped, Logger: o.Logger, Metrics: o.Metrics,
+	})
+	r.session = session.New(session.Options{
+		Leases: r.leases, Judge: r.judge.Anew, Now: time.Now, Logger: o.Logger,
+		Register: func(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (rollcall.Instance, bool, error) {
+			return r.register(ctx, i, ifMatch, bySession)
+		},
+		Renew: r.Renew, Deregister: r.Deregister,
 	})
 	r.metrics = newMetrics(r, o.Metrics)
 	return r

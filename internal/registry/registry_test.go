@@ -25,7 +25,13 @@ func unguarded(log registry.Log) registry.Options {
 // start runs a registry on a log for the length of the test.
 func start(t testing.TB, log registry.Log) *registry.Registry {
 	t.Helper()
-	r := registry.New(unguarded(log))
+	return run(t, unguarded(log))
+}
+
+// run runs a registry with options for the length of the test.
+func run(t testing.TB, o registry.Options) *registry.Registry {
+	t.Helper()
+	r := registry.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()

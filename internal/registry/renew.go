@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/auth"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/record"
+	"github.com/rollcall-registry/rollcall/internal/session"
 )
 
 // Renew keeps an instance's lease and takes in what it says of itself. An
@@ -69,6 +70,15 @@ func (r *Registry) registerAgain(key rollcall.Key) error {
 		Kind:   rollcall.ErrNotFound,
 		Detail: fmt.Sprintf("instance %s of service %s is not registered; register it again", key.ID, key.ServiceKey),
 	}
+}
+
+// OpenSession opens a session, a lease that is bound to a stream, for a TTL (0:
+// the default), or takes that of a token up again; see [session.Table.Open].
+func (r *Registry) OpenSession(ctx context.Context, token string, ttl time.Duration) (*session.Session, bool, error) {
+	if err := r.synced(); err != nil {
+		return nil, false, err
+	}
+	return r.session.Open(token, ttl)
 }
 
 // RenewMany renews many instances and returns those that are not known.

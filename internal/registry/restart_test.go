@@ -18,8 +18,13 @@ import (
 // checkpoint.
 func during(t *testing.T, log registry.Log, test func(r *registry.Registry)) {
 	t.Helper()
+	duringWith(t, unguarded(log), test)
+}
+
+func duringWith(t *testing.T, o registry.Options, test func(r *registry.Registry)) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	r := registry.New(unguarded(log))
+	r := registry.New(o)
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	if err := r.WaitSynced(ctx); err != nil {

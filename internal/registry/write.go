@@ -34,7 +34,11 @@ func authorize(ctx context.Context, action auth.Action, resource rollcall.Key) e
 // something of itself, which ends with it. With ifMatch not 0, that must be the
 // revision of the instance that is replaced.
 func (r *Registry) Register(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (rollcall.Instance, bool, error) {
-	if err := r.prepare(ctx, &i); err != nil {
+	return r.register(ctx, i, ifMatch, byRequest)
+}
+
+func (r *Registry) register(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision, how keeping) (rollcall.Instance, bool, error) {
+	if err := r.prepare(ctx, &i, how); err != nil {
 		return rollcall.Instance{}, false, err
 	}
 	key := i.Key()
@@ -76,7 +80,7 @@ func (r *Registry) asRegistered(i rollcall.Instance, put rollcall.InstancePut, r
 }
 
 // prepare makes a registration ready to be packed.
-func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance) error {
+func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance, how keeping) error {
 	if i.ID == "" && i.Service != "" {
 		i.ID = strings.ToLower(i.Service) + "-" + strings.ToLower(rand.Text()[:10])
 		i.ID = i.ID[max(0, len(i.ID)-128):]
@@ -86,7 +90,7 @@ func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance) error {
 	if err := i.Validate(r.o.Limits); err != nil {
 		return err
 	}
-	if err := supported(i); err != nil {
+	if err := supported(i, how); err != nil {
 		return err
 	}
 	if err := authorize(ctx, auth.Register, i.Key()); err != nil {
@@ -101,13 +105,18 @@ func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance) error {
 	return nil
 }
 
+// keeping is how a registration came, and so what may keep its lease.
+type keeping bool
+
+const (
+	byRequest keeping = false
+	bySession keeping = true // or as an update of one that did
+)
+
 // supported refuses what nothing here would keep or check.
-func supported(i *rollcall.Instance) error {
-	if i.Lease.Mode == rollcall.LeaseSession {
-		return &rollcall.Error{
-			Kind: rollcall.ErrUnsupported, Field: "lease.mode",
-			Detail: "this version has no sessions; use ttl and renew with POST …/heartbeat, or none",
-		}
+func supported(i *rollcall.Instance, how keeping) error {
+	if i.Lease.Mode == rollcall.LeaseSession && how != bySession {
+		return rollcall.Invalid("lease.mode", "session is bound to a stream: register the instance in one (POST /api/v1/session), or use ttl and renew with POST …/heartbeat")
 	}
 	for n, c := range i.Checks {
 		if c.Type != rollcall.CheckTTL {
@@ -183,7 +192,7 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 // Prepare checks a registration, completes it and packs it for
 // [Registry.RegisterPrepared]. Of i it keeps nothing but its names.
 func (r *Registry) Prepare(ctx context.Context, i *rollcall.Instance) (rollcall.InstancePut, error) {
-	if err := r.prepare(ctx, i); err != nil {
+	if err := r.prepare(ctx, i, byRequest); err != nil {
 		return rollcall.InstancePut{}, err
 	}
 	return rollcall.InstancePut{Key: i.Key(), Record: record.Pack(i)}, nil
@@ -277,7 +286,7 @@ func (r *Registry) update(ctx context.Context, key rollcall.Key, old *catalog.It
 	if err := i.Validate(r.o.Limits); err != nil {
 		return rollcall.Instance{}, err
 	}
-	if err := supported(&i); err != nil {
+	if err := supported(&i, keeping(was.Lease.Mode == rollcall.LeaseSession)); err != nil {
 		return rollcall.Instance{}, err
 	}
 	i.Service, i.Origin = was.Service, was.Origin
@@ -389,78 +398,6 @@ func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool) error {
 		If:      []rollcall.Precondition{{Key: key, Incarnation: item.Incarnation()}},
 	})
 	return err
-}
-
-// Override sets an operator's verdict on an instance, which stands until it is
-// taken back (nil) or expires.
-func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.Override) error {
-	if err := authorize(ctx, auth.Operate, key); err != nil {
-		return err
-	}
-	if err := r.synced(); err != nil {
-		return err
-	}
-	if err := checkService(key.ServiceKey); err != nil {
-		return err
-	}
-	if err := rollcall.CheckID("id", key.ID); err != nil {
-		return err
-	}
-	if v := r.catalog.View(key.ServiceKey); o == nil && (v == nil || v.Override(key.ID) == nil) {
-		return nil
-	}
-	why := "taken back"
-	if o != nil {
-		if r.catalog.Item(key) == nil {
-			return r.noInstance(key)
-		}
-		if len(o.Reason) > r.o.Limits.ValueBytes {
-			return rollcall.Invalid("reason", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(o.Reason), r.o.Limits.ValueBytes))
-		}
-		if o.Status == 0 {
-			return rollcall.Invalid("status", "is required: one of healthy, degraded, suspect, starting, unhealthy, draining")
-		}
-		if o.Expires != nil && o.Expires.Before(time.Now()) {
-			return rollcall.Invalid("expires", "is in the past")
-		}
-		o = &rollcall.Override{Status: o.Status, Reason: strings.Clone(o.Reason), Expires: o.Expires, By: auth.From(ctx).Name, Since: now()}
-		why = o.Reason
-	}
-	_, err := r.append(ctx, rollcall.Batch{
-		Changes: []rollcall.Change{change(ctx, rollcall.OverridePut{Key: key, Override: o}, why)},
-	})
-	return err
-}
-
-// SetSettings replaces a service's settings; nil clears them.
-func (r *Registry) SetSettings(ctx context.Context, key rollcall.ServiceKey, s *rollcall.Settings) error {
-	if err := authorize(ctx, auth.Operate, rollcall.Key{ServiceKey: key}); err != nil {
-		return err
-	}
-	if err := r.synced(); err != nil {
-		return err
-	}
-	if err := checkService(key); err != nil {
-		return err
-	}
-	if s != nil {
-		if err := s.Validate(); err != nil {
-			return err
-		}
-	} else if r.catalog.View(key) == nil {
-		return nil
-	}
-	_, err := r.append(ctx, rollcall.Batch{
-		Changes: []rollcall.Change{change(ctx, rollcall.SettingsPut{Service: key, Settings: s}, "")},
-	})
-	return err
-}
-
-func checkService(key rollcall.ServiceKey) error {
-	if err := rollcall.CheckName("namespace", key.Namespace); err != nil {
-		return err
-	}
-	return rollcall.CheckName("service", key.Service)
 }
 
 // noInstance returns the error for an instance that is not in the catalog.

@@ -179,7 +179,10 @@ func acceptable(i *rollcall.Instance) string {
 	if err := i.Validate(rollcall.DefaultLimits()); err != nil {
 		return kindOf(err)
 	}
-	if i.Lease.Mode == rollcall.LeaseSession || slices.ContainsFunc(i.Checks, func(c rollcall.Check) bool { return c.Type != rollcall.CheckTTL }) {
+	if i.Lease.Mode == rollcall.LeaseSession {
+		return rollcall.ErrInvalid.Error()
+	}
+	if slices.ContainsFunc(i.Checks, func(c rollcall.Check) bool { return c.Type != rollcall.CheckTTL }) {
 		return rollcall.ErrUnsupported.Error()
 	}
 	return "ok"

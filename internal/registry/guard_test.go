@@ -1,0 +1,350 @@
+package registry_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/registry"
+	"github.com/rollcall-registry/rollcall/internal/store/memory"
+	"github.com/rollcall-registry/rollcall/internal/watch"
+)
+
+// fleet is instances that renew every five seconds unless they are stopped or
+// cut off.
+type fleet struct {
+	r       *registry.Registry
+	keys    []rollcall.Key
+	stopped map[rollcall.Key]bool
+	cut     bool
+	refuse  atomic.Bool // nobody is at the addresses of those who are stopped
+	removed int         // as a watcher of the answers sees it
+	empty   int         // seconds in which there was none
+}
+
+// withFleet registers n instances of one service with a registry on a log. fn
+// runs beside them.
+func withFleet(t *testing.T, log registry.Log, n int, fn func(*fleet)) {
+	f := &fleet{stopped: map[rollcall.Key]bool{}}
+	o := registry.Options{Log: log, Logger: discard(), Probe: func(_ context.Context, i *catalog.Item) (bool, string) {
+		return f.refuse.Load(), "connection refused"
+	}}
+	r := run(t, o)
+	f.r = r
+	for i := range n {
+		i := payments(fmt.Sprintf("p-%02d", i))
+		register(t, r, i)
+		f.keys = append(f.keys, i.Key())
+	}
+	sub, _, err := r.Watch(t.Context(), &rollcall.Query{Service: "payments"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			b, err := sub.Next(ctx)
+			if err != nil {
+				return
+			}
+			for _, c := range b.Changes {
+				if c.Kind == watch.Remove {
+					f.removed++
+				}
+			}
+		}
+	}()
+	fn(f)
+	cancel()
+	<-done
+	sub.Close()
+}
+
+// pass lets time pass; those who are heard renew every five seconds.
+func (f *fleet) pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	for range d / time.Second {
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for n, key := range f.keys {
+			if f.cut || f.stopped[key] || (int(time.Now().Unix())+n)%5 != 0 {
+				continue
+			}
+			if _, err := f.r.Renew(t.Context(), key, nil); err != nil {
+				t.Fatalf("%v after %v: %v", key, d, err)
+			}
+		}
+		a, err := f.r.Resolve(t.Context(), &rollcall.Query{Service: "payments"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if items, _ := a.Select(); len(items) == 0 {
+			f.empty++
+		}
+	}
+}
+
+// count returns how many are in answers, and how many of those are suspect.
+func (f *fleet) count(t *testing.T) (in, suspect int) {
+	t.Helper()
+	a, err := f.r.Resolve(t.Context(), &rollcall.Query{Service: "payments"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	items, _ := a.Select()
+	for _, i := range items {
+		if i.Status() == rollcall.Suspect {
+			suspect++
+		}
+	}
+	return len(items), suspect
+}
+
+func (f *fleet) stop(n int) {
+	for _, key := range f.keys[:n] {
+		f.stopped[key] = true
+	}
+}
+
+// TestCutOff: while the registry hears from nobody, for however long, nobody is
+// removed and no answer is empty; it recovers by itself.
+func TestCutOff(t *testing.T) {
+	for _, length := range []time.Duration{30 * time.Second, 5 * time.Minute, 30 * time.Minute} {
+		t.Run(length.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				withFleet(t, memory.New(), 20, func(f *fleet) {
+					f.pass(t, 20*time.Second)
+					f.cut = true
+					f.pass(t, length)
+					if in, suspect := f.count(t); in != 20 || suspect != 20 {
+						t.Errorf("%d in answers at the end of the cut, %d of them suspect; want all", in, suspect)
+					}
+					guards, err := f.r.Guards(t.Context())
+					if err != nil || len(guards) == 0 || guards[0].Reason == "" {
+						t.Errorf("guards %+v, %v", guards, err)
+					}
+					f.cut = false
+					f.pass(t, 10*time.Second)
+					if in, suspect := f.count(t); in != 20 || suspect != 0 {
+						t.Errorf("%d in answers after it, %d of them suspect", in, suspect)
+					}
+					if guards, err := f.r.Guards(t.Context()); err != nil || len(guards) > 0 {
+						t.Errorf("guards %+v, %v; want none any more", guards, err)
+					}
+					if f.removed > 0 || f.empty > 0 {
+						t.Errorf("%d removals, %d seconds without an answer", f.removed, f.empty)
+					}
+					wantEvents(t, f.r, rollcall.EventFilter{}, "guard", "guard_ended")
+				})
+			})
+		})
+	}
+}
+
+// wantEvents expects events of some types among those that happened.
+func wantEvents(t *testing.T, r *registry.Registry, f rollcall.EventFilter, types ...string) {
+	t.Helper()
+	es, _, err := r.Events(t.Context(), f, "", 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]rollcall.Event{}
+	for _, e := range es {
+		seen[e.Type] = e
+	}
+	for _, want := range types {
+		if e, ok := seen[want]; !ok || e.Why == "" || e.Via == "" || e.By == "" || e.At.IsZero() {
+			t.Errorf("event %s: %+v", want, e)
+		}
+	}
+}
+
+// TestMassDeath: of many that die at once, those whose addresses refuse are out
+// as soon as they are looked at, and the guard ends.
+func TestMassDeath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		withFleet(t, memory.New(), 50, func(f *fleet) {
+			f.pass(t, 20*time.Second)
+			f.refuse.Store(true)
+			f.stop(40)
+			f.pass(t, 16*time.Second)
+			if in, suspect := f.count(t); in != 10 || suspect != 0 {
+				t.Errorf("%d in answers, %d of them suspect; want the ten that live", in, suspect)
+			}
+			if i := instance(t, f.r, f.keys[0]); i.Health.Status != rollcall.Unhealthy || i.Health.Reason != "lease: no renewal for 15s; connection refused" {
+				t.Errorf("%+v", i.Health)
+			}
+			f.pass(t, 2*time.Minute)
+			if guards, _ := f.r.Guards(t.Context()); len(guards) > 0 {
+				t.Errorf("guards %+v", guards)
+			}
+			if _, err := f.r.Instance(t.Context(), f.keys[0]); err == nil {
+				t.Error("it is still listed")
+			}
+		})
+	})
+}
+
+// TestMassSilence: of many that fall silent while others are heard, a share a
+// minute is let go of, unless an operator ends the guard.
+func TestMassSilence(t *testing.T) {
+	for _, byHand := range []bool{false, true} {
+		t.Run(fmt.Sprint("by hand ", byHand), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				withFleet(t, memory.New(), 20, func(f *fleet) {
+					f.pass(t, 20*time.Second)
+					f.stop(8)
+					f.pass(t, 60*time.Second)
+					if in, suspect := f.count(t); in != 20 || suspect != 8 || f.removed > 0 {
+						t.Fatalf("%d in answers, %d of them suspect, %d removed; want all, and the silent ones last", in, suspect, f.removed)
+					}
+					if byHand {
+						if ended, err := f.r.EndGuard(t.Context(), f.keys[0].ServiceKey); !ended || err != nil {
+							t.Fatal(ended, err)
+						}
+						if ended, err := f.r.EndGuard(t.Context(), f.keys[0].ServiceKey); ended || err != nil {
+							t.Errorf("ended twice: %v, %v", ended, err)
+						}
+						synctest.Wait()
+					} else {
+						f.pass(t, 4*time.Minute)
+					}
+					if in, suspect := f.count(t); in != 12 || suspect != 0 {
+						t.Errorf("%d in answers, %d of them suspect; want those that live", in, suspect)
+					}
+				})
+			})
+		})
+	}
+}
+
+// TestScaleToZero: what is taken back explicitly is gone at once, guard or not.
+func TestScaleToZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		withFleet(t, memory.New(), 20, func(f *fleet) {
+			f.pass(t, 20*time.Second)
+			start := time.Now()
+			for _, key := range f.keys {
+				if err := f.r.Deregister(t.Context(), key, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+			if in, _ := f.count(t); in != 0 || f.removed != 20 || time.Since(start) > time.Second {
+				t.Errorf("%d in answers, %d removals after %v", in, f.removed, time.Since(start))
+			}
+			if guards, _ := f.r.Guards(t.Context()); len(guards) > 0 {
+				t.Errorf("guards %+v", guards)
+			}
+		})
+	})
+}
+
+// TestGuardOverRestart: a guard that is on goes on after a restart, and those it
+// held stay in answers.
+func TestGuardOverRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := registry.Options{Log: memory.New(), Logger: discard()}
+		f := &fleet{stopped: map[rollcall.Key]bool{}, cut: true}
+		suspects := func(when string) {
+			t.Helper()
+			if in, suspect := f.count(t); in != 10 || suspect != 10 {
+				t.Errorf("%s: %d in answers, %d of them suspect", when, in, suspect)
+			}
+			if guards, err := f.r.Guards(t.Context()); err != nil || len(guards) == 0 {
+				t.Errorf("%s: guards %+v, %v", when, guards, err)
+			}
+		}
+		duringWith(t, o, func(r *registry.Registry) {
+			f.r = r
+			for n := range 10 {
+				register(t, r, payments(fmt.Sprint("p-", n)))
+			}
+			f.pass(t, 17*time.Second)
+			suspects("before")
+		})
+		duringWith(t, o, func(r *registry.Registry) {
+			f.r = r
+			suspects("after")
+			f.pass(t, 30*time.Second)
+			suspects("two TTLs after")
+		})
+	})
+}
+
+// TestFlapping: an instance that alternates once a second causes at most three
+// updates a minute, stays in answers, is followed again once it is steady, and
+// whoever asks is told.
+func TestFlapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		withFleet(t, memory.New(), 5, func(f *fleet) {
+			sub, _, err := f.r.Watch(t.Context(), &rollcall.Query{Service: "payments", Health: "any"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			updates := 0
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for {
+					b, err := sub.Next(ctx)
+					if err != nil {
+						return
+					}
+					updates += len(b.Changes)
+				}
+			}()
+			key := f.keys[0]
+			say := func(s rollcall.Status) {
+				t.Helper()
+				if _, err := f.r.Renew(t.Context(), key, &rollcall.Report{Status: s}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for minute := range 9 {
+				before := updates
+				for n := range 60 {
+					say([]rollcall.Status{rollcall.Unhealthy, rollcall.Healthy}[n%2])
+					f.pass(t, time.Second)
+				}
+				if updates-before > 3 {
+					t.Errorf("%d updates in minute %d, want at most three", updates-before, minute)
+				}
+				if i := instance(t, f.r, key); i.Health.Status != rollcall.Degraded {
+					t.Errorf("%+v in minute %d, want it degraded", i.Health, minute)
+				}
+			}
+			if f.removed > 1 { // before it showed
+				t.Errorf("%d removals", f.removed)
+			}
+			es, _, err := f.r.Events(t.Context(), rollcall.EventFilter{ID: key.ID}, "", 1000)
+			flapping := 0
+			for _, e := range es {
+				if e.Type == "flapping" {
+					flapping++
+				}
+			}
+			if err != nil || flapping != 1 {
+				t.Errorf("%d flapping events, %v; want one", flapping, err)
+			}
+			say(rollcall.Unhealthy)
+			for range 60 {
+				f.pass(t, 10*time.Second)
+			}
+			if i := instance(t, f.r, key); i.Health.Status != rollcall.Unhealthy {
+				t.Errorf("%+v after it was steady, want it as it says", i.Health)
+			}
+			cancel()
+			<-done
+			sub.Close()
+		})
+	})
+}
