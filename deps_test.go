@@ -53,6 +53,9 @@ var mayImport = map[string][]string{
 	"internal/httpapi/form":     {"."},
 	"internal/httpapi/cork":     {},
 	"internal/httpapi/compress": {},
+	"internal/httpapi/quote":    {},
+	"internal/httpapi/problem":  {".", "internal/httpapi/quote", "internal/watch"},
+	"internal/httpapi/stream":   {".", "internal/catalog", "internal/httpapi/compress", "internal/httpapi/quote", "internal/resolve", "internal/watch"},
 
 	"internal/server":       {".", "internal/..."},
 	"internal/heap":         {},

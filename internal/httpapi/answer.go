@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rollcall-registry/rollcall/internal/httpapi/compress"
@@ -14,10 +13,7 @@ import (
 // Values of headers that are the same for every answer: shared, never changed.
 var (
 	headerJSON    = []string{"application/json"}
-	headerProblem = []string{"application/problem+json"}
 	headerText    = []string{"text/plain; charset=utf-8"}
-	headerNDJSON  = []string{"application/x-ndjson"}
-	headerSSE     = []string{"text/event-stream"}
 	headerOctets  = []string{"application/octet-stream"}
 	headerGzip    = []string{"gzip"}
 	headerNosniff = []string{"nosniff"}
@@ -51,7 +47,7 @@ func (r *request) json(s *Server, code int, v any) (int, error) {
 func (r *request) send(s *Server, code int, body []byte) (int, error) {
 	if len(body) >= worthGzip {
 		r.w.Header()["Vary"] = headerVary
-		if acceptsGzip(r.Header) {
+		if compress.Accepted(r.Header) {
 			r.w.Header()["Content-Encoding"] = headerGzip
 			body = compress.Gzip(body)
 		}
@@ -77,22 +73,4 @@ func (r *request) write(s *Server, code int, body []byte) (int, error) {
 	}
 	r.w.Write(body)
 	return code, nil
-}
-
-// acceptsGzip reports whether an answer may be compressed.
-func acceptsGzip(h http.Header) bool {
-	for _, value := range h["Accept-Encoding"] {
-		if value == "gzip" {
-			return true
-		}
-		for part := range strings.SplitSeq(value, ",") {
-			coding, q, _ := strings.Cut(part, ";")
-			if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
-				weight, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(q), "q="), ";")
-				n, err := strconv.ParseFloat(weight, 64)
-				return err != nil || n > 0
-			}
-		}
-	}
-	return false
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/problem"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/quote"
 )
 
 // replace registers an instance only if it is registered already, at whatever
@@ -57,15 +59,15 @@ func (s *Server) registerMany(r *request) (int, error) {
 }
 
 func (s *Server) appendResult(b []byte, i *named, res *rollcall.Registration) []byte {
-	b = appendString(append(b, `{"service":`...), i.service)
-	b = appendString(append(b, `,"id":`...), i.id)
+	b = quote.Append(append(b, `{"service":`...), i.service)
+	b = quote.Append(append(b, `,"id":`...), i.id)
 	if res.Err != nil {
-		p, known := problemOf(res.Err)
+		p, known := problem.Of(res.Err)
 		if !known {
 			s.o.Logger.Error("a registration failed", "service", i.service, "id", i.id, "err", res.Err)
 		}
 		b = strconv.AppendInt(append(b, `,"status":`...), int64(p.Status), 10)
-		b = p.appendJSON(append(b, `,"error":`...))
+		b = p.AppendJSON(append(b, `,"error":`...))
 		return append(b, '}')
 	}
 	code := http.StatusOK

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/problem"
 )
 
 // hasBody reports whether a request has, or may have, a body.
@@ -42,12 +43,12 @@ func (s *Server) unread(err error, limit int64) error {
 	var large *http.MaxBytesError
 	var timeout net.Error
 	switch {
-	case errors.Is(err, errBusy):
+	case errors.Is(err, problem.ErrBusy):
 		return err
 	case errors.As(err, &large):
 		return tooLarge(limit)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return &rollcall.Error{Kind: errSlow, Detail: fmt.Sprintf("the body did not arrive within %v", s.o.BodyTimeout)}
+		return &rollcall.Error{Kind: problem.ErrSlow, Detail: fmt.Sprintf("the body did not arrive within %v", s.o.BodyTimeout)}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return rollcall.Invalid("", "the body ends before its Content-Length")
 	}
@@ -64,7 +65,7 @@ func (s *Server) done(d *form.Decoder) {
 // because that is what curl -d says of everything.
 func readable(h http.Header) error {
 	if e := h["Content-Encoding"]; len(e) > 0 && e[0] != "identity" {
-		return &rollcall.Error{Kind: errMedia, Field: "Content-Encoding", Detail: "bodies are taken uncompressed only"}
+		return &rollcall.Error{Kind: problem.ErrMedia, Field: "Content-Encoding", Detail: "bodies are taken uncompressed only"}
 	}
 	ct := h["Content-Type"]
 	if len(ct) == 0 {
@@ -75,7 +76,7 @@ func readable(h http.Header) error {
 	case "", "application/json", "application/x-ndjson", "application/merge-patch+json", "application/x-www-form-urlencoded":
 		return nil
 	}
-	return &rollcall.Error{Kind: errMedia, Field: "Content-Type", Detail: fmt.Sprintf("%.80q is not taken; send application/json", media)}
+	return &rollcall.Error{Kind: problem.ErrMedia, Field: "Content-Type", Detail: fmt.Sprintf("%.80q is not taken; send application/json", media)}
 }
 
 func tooLarge(limit int64) error {

@@ -10,5 +10,5 @@
 // query and hangs on the view ([catalog.View.Keep]), packed and as gzip; a
 // heartbeat without a body touches no JSON. A batch of changes is encoded once
 // for all who watch alike ([watch.Batch.Memo]), also when it is compressed: see
-// package compress.
+// packages stream and compress.
 package httpapi

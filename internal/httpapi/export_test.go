@@ -32,9 +32,6 @@ func Routes() (rs []Route) {
 	return rs
 }
 
-// Departure says why an instance is no longer told of.
-var Departure = departure
-
 // ParseQuery reads a query string as a route does that takes all of a query's
 // parameters.
 func ParseQuery(raw string) (q rollcall.Query, err error) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/quote"
 )
 
 // register creates or replaces the instance that the path names.
@@ -223,7 +224,7 @@ func (s *Server) listInstances(r *request) (int, error) {
 	}
 	b = append(b, ']')
 	if next != "" {
-		b = appendString(append(b, `,"next":`...), next)
+		b = quote.Append(append(b, `,"next":`...), next)
 	}
 	return r.send(s, http.StatusOK, append(b, "}\n"...))
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/problem"
 )
 
 // large lets h take a large body, while all large bodies together, and what
@@ -60,7 +61,7 @@ func (b *largeBody) acquire() error {
 		defer cancel()
 		if b.s.large.Acquire(ctx, b.share) != nil {
 			b.r.w.Header().Set("Connection", "close") // the rest of the body is not read
-			return &rollcall.Error{Kind: errBusy, RetryAfter: time.Second, Detail: fmt.Sprintf(
+			return &rollcall.Error{Kind: problem.ErrBusy, RetryAfter: time.Second, Detail: fmt.Sprintf(
 				"other large bodies take up the %d bytes that there are for all; try again, or send less at once: up to %d bytes always have a place",
 				b.s.o.MaxLarge, b.s.o.MaxBody)}
 		}

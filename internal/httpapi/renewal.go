@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/quote"
 )
 
 // heartbeat renews the lease of the instance that the path names. Most come
@@ -64,9 +65,9 @@ func (s *Server) heartbeats(r *request) (int, error) {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(append(b, `{"namespace":`...), k.Namespace)
-		b = appendString(append(b, `,"service":`...), k.Service)
-		b = appendString(append(b, `,"id":`...), k.ID)
+		b = quote.Append(append(b, `{"namespace":`...), k.Namespace)
+		b = quote.Append(append(b, `,"service":`...), k.Service)
+		b = quote.Append(append(b, `,"id":`...), k.ID)
 		b = append(b, '}')
 	}
 	return r.send(s, http.StatusOK, append(b, "]}\n"...))

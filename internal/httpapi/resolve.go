@@ -9,6 +9,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/compress"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/quote"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 )
 
@@ -92,7 +93,7 @@ func (s *Server) answer(r *request, a *resolve.Answer, token rollcall.Token) (bo
 		key = "http " + strconv.FormatUint(a.Generation, 10) + " " + a.Plan.Text()
 	}
 	keep := a.Same.IsZero() // else the token is the caller's own
-	gzip := keep && acceptsGzip(r.Header)
+	gzip := keep && compress.Accepted(r.Header)
 	if gzip {
 		if body, ok := a.View.Kept("gzip " + key); ok {
 			return body, true
@@ -151,8 +152,8 @@ func (s *Server) keep(v *catalog.View, key string, body []byte) {
 func (s *Server) encode(b []byte, a *resolve.Answer, token rollcall.Token) []byte {
 	items, total := a.Select()
 	catalog.Fetch(items)
-	b = appendString(append(b, `{"namespace":`...), a.View.Key().Namespace)
-	b = appendString(append(b, `,"service":`...), a.View.Name())
+	b = quote.Append(append(b, `{"namespace":`...), a.View.Key().Namespace)
+	b = quote.Append(append(b, `,"service":`...), a.View.Name())
 	b = strconv.AppendUint(append(b, `,"revision":`...), uint64(a.View.Revision()), 10)
 	b = append(token.AppendTo(append(b, `,"token":"`...)), '"')
 	b = strconv.AppendBool(append(b, `,"panic":`...), a.View.Panic())

@@ -19,6 +19,8 @@ import (
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/problem"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/stream"
 )
 
 // Options configure a [Server]. Zero values are the defaults.
@@ -67,6 +69,7 @@ type Server struct {
 	o       Options
 	mux     *http.ServeMux
 	metrics *metrics
+	streams stream.Options
 	origins http.CrossOriginProtection
 	bodies  sync.Pool           // of *form.Decoder
 	scratch sync.Pool           // of *[]byte, for small answers
@@ -80,6 +83,7 @@ type Server struct {
 func New(reg Registry, o Options) *Server {
 	s := &Server{reg: reg, o: o.withDefaults(), mux: http.NewServeMux()}
 	s.metrics = newMetrics(o.Registerer)
+	s.streams = stream.Options{Item: s.appendItem, Generation: s.generation, Timeout: s.o.WriteTimeout}
 	s.large = semaphore.NewWeighted(s.o.MaxLarge)
 	s.bodies.New = func() any { return new(form.Decoder) }
 	s.scratch.New = func() any { b := make([]byte, 0, 512); return &b }
@@ -165,7 +169,7 @@ func (s *Server) panicked(w http.ResponseWriter, r *http.Request, p any) {
 	if w.Header().Get("Content-Type") != "" {
 		panic(http.ErrAbortHandler)
 	}
-	s.refuse(w, r, errInternal)
+	s.refuse(w, r, problem.Internal)
 }
 
 func (s *Server) logAccess(r *http.Request, operation string, code int) {
@@ -188,6 +192,3 @@ func (r *request) text(body string) (int, error) {
 	io.WriteString(r.w, body)
 	return http.StatusOK, nil
 }
-
-// errInternal is what an error that nobody foresaw is shown as.
-var errInternal = &rollcall.Error{Kind: errUnexpected, Detail: "something went wrong in the server; its log says what"}

@@ -14,6 +14,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/flate"
@@ -34,6 +37,25 @@ var deflaters = sync.Pool{New: func() any {
 	}
 	return w
 }}
+
+// Accepted reports whether the answer to a request with these headers may be
+// gzip.
+func Accepted(h http.Header) bool {
+	for _, value := range h["Accept-Encoding"] {
+		if value == "gzip" {
+			return true
+		}
+		for part := range strings.SplitSeq(value, ",") {
+			coding, q, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+				weight, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(q), "q="), ";")
+				n, err := strconv.ParseFloat(weight, 64)
+				return err != nil || n > 0
+			}
+		}
+	}
+	return false
+}
 
 // Blocks returns data as deflate blocks, of which none is the last.
 func Blocks(data []byte) []byte {

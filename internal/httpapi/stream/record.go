@@ -1,4 +1,4 @@
-package httpapi
+package stream
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/quote"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
@@ -20,6 +21,7 @@ type records struct {
 	sse  bool
 	many bool // of more than one service: records say of which
 	log  rollcall.LogID
+	item func([]byte, *catalog.Item) []byte // appends an instance
 }
 
 func (e *records) begin(kind string) {
@@ -31,8 +33,8 @@ func (e *records) begin(kind string) {
 
 func (e *records) service(k rollcall.ServiceKey) {
 	if e.many {
-		e.buf = appendString(append(e.buf, `,"namespace":`...), k.Namespace)
-		e.buf = appendString(append(e.buf, `,"service":`...), k.Service)
+		e.buf = quote.Append(append(e.buf, `,"namespace":`...), k.Namespace)
+		e.buf = quote.Append(append(e.buf, `,"service":`...), k.Service)
 	}
 }
 
@@ -42,7 +44,7 @@ func (e *records) revision(r rollcall.Revision) {
 
 func (e *records) text(name, value string) {
 	e.buf = append(append(append(e.buf, `,"`...), name...), `":`...)
-	e.buf = appendString(e.buf, value)
+	e.buf = quote.Append(e.buf, value)
 }
 
 // token says that all up to r was told.
@@ -73,7 +75,7 @@ func (e *records) bookmark(r rollcall.Revision) {
 
 // changes writes a batch of changes, in order of their revisions. Instances
 // that got the same verdict share a record, that of the newest of them.
-func (s *Server) changes(e *records, b *watch.Batch) {
+func (e *records) changes(b *watch.Batch) {
 	groups := grouped(b.Changes)
 	for n := range b.Changes {
 		c := &b.Changes[n]
@@ -86,7 +88,7 @@ func (s *Server) changes(e *records, b *watch.Batch) {
 			e.begin("put")
 			e.service(c.Service)
 			e.revision(c.Revision)
-			e.buf = s.appendItem(append(e.buf, `,"instance":`...), c.Item)
+			e.buf = e.item(append(e.buf, `,"instance":`...), c.Item)
 		case watch.Remove:
 			e.begin("remove")
 			e.service(c.Service)
@@ -106,12 +108,12 @@ func (s *Server) changes(e *records, b *watch.Batch) {
 				if i > 0 {
 					e.buf = append(e.buf, ',')
 				}
-				e.buf = appendString(e.buf, b.Changes[at].ID)
+				e.buf = quote.Append(e.buf, b.Changes[at].ID)
 			}
 			e.buf = append(e.buf, ']')
 			e.text("status", c.Item.Status().String())
 			if why := c.Item.Reason(); why != "" {
-				e.text("reason", shorten(why, maxReason))
+				e.text("reason", quote.Shorten(why, maxReason))
 			}
 		}
 		if complete != 0 {
@@ -156,11 +158,11 @@ func grouped(changes []watch.Change) map[verdict]group {
 func departure(c *watch.Change) string {
 	i := c.Item
 	if i == nil {
-		return cmp.Or(shorten(c.Why, maxReason), "deregistered")
+		return cmp.Or(quote.Shorten(c.Why, maxReason), "deregistered")
 	}
 	why := "not selected: " + i.Status().String()
 	if i.Reason() != "" {
-		why += ": " + shorten(i.Reason(), maxReason)
+		why += ": " + quote.Shorten(i.Reason(), maxReason)
 	}
 	return why
 }
@@ -183,7 +185,7 @@ func (e *records) shut(r rollcall.Revision) {
 }
 
 // view writes the snapshot or reset of one service. v may be nil.
-func (s *Server) view(e *records, t watch.Type, r rollcall.Revision, v *catalog.View, p *resolve.Plan) {
+func (e *records) view(t watch.Type, r rollcall.Revision, v *catalog.View, p *resolve.Plan) {
 	e.open(t, r)
 	if v != nil {
 		first := true
@@ -192,29 +194,10 @@ func (s *Server) view(e *records, t watch.Type, r rollcall.Revision, v *catalog.
 				if !first {
 					e.buf = append(e.buf, ',')
 				}
-				e.buf = s.appendItem(e.buf, i)
+				e.buf = e.item(e.buf, i)
 				first = false
 			}
 		}
 	}
 	e.shut(r)
-}
-
-// appendItem writes an instance as answers and records show it: without its
-// load, which changes too often for what is kept and is shown with the instance
-// alone.
-func (s *Server) appendItem(b []byte, item *catalog.Item) []byte {
-	var w catalog.Writer
-	w.B = b
-	s.writeItem(&w, item)
-	return w.B
-}
-
-// writeItem writes one of many instances.
-func (s *Server) writeItem(w *catalog.Writer, item *catalog.Item) {
-	if p, moved := s.reg.Position(item.Key()); moved {
-		w.Append(item, &p)
-		return
-	}
-	w.Append(item, nil)
 }
