@@ -37,14 +37,16 @@ type CallerReport struct {
 	// Caller names who called, stable over its reports: "web-1".
 	Caller string `json:"caller"`
 	// Window is what time the report covers, 0 < Window ≤ 1 min.
-	Window    Duration  `json:"window"`
+	Window Duration `json:"window"`
+	// Instances are at most 1,000.
 	Instances []Outcome `json:"instances"`
 }
 
 // Outcome is what one caller saw of one instance.
 type Outcome struct {
 	ID string `json:"id"`
-	// OK and Errors count the requests that were answered and those that failed.
+	// OK and Errors count the requests that were answered and those that failed,
+	// up to 1e9 of each.
 	OK     int `json:"ok"`
 	Errors int `json:"errors"`
 	// LatencyP50 and LatencyP99 are in milliseconds.

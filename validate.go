@@ -313,3 +313,44 @@ func (s *Settings) Validate() error {
 	share("position_rate", s.PositionRate, 1e6)
 	return v.err
 }
+
+const (
+	maxReportWindow = Duration(60e9)
+	maxOutcomes     = 1000
+	maxRequests     = 1_000_000_000 // of one kind to one instance
+)
+
+// Validate reports what is wrong with r, as an [*Error] that names the field.
+func (r *CallerReport) Validate() error {
+	var v validator
+	v.add(CheckName("caller", r.Caller))
+	v.within("window", r.Window, 1, maxReportWindow)
+	v.count("instances", len(r.Instances), maxOutcomes)
+	for n := 0; n < len(r.Instances) && v.err == nil; n++ {
+		v.outcome(n, &r.Instances[n])
+	}
+	return v.err
+}
+
+func (v *validator) outcome(n int, o *Outcome) {
+	// Names are made up for what is wrong alone: there are many outcomes.
+	field := func(name string) string { return fmt.Sprintf("instances[%d].%s", n, name) }
+	if CheckID("", o.ID) != nil {
+		v.add(CheckID(field("id"), o.ID))
+	}
+	count := func(name string, x int) {
+		if x < 0 || x > maxRequests {
+			v.fail(field(name), fmt.Sprintf("is %d; 0 to %d are allowed", x, maxRequests))
+		}
+	}
+	latency := func(name string, ms float64) {
+		if !(ms >= 0 && ms <= math.MaxFloat64) {
+			v.fail(field(name), fmt.Sprintf("is %v; a latency is 0 or more milliseconds", ms))
+		}
+	}
+	count("ok", o.OK)
+	count("errors", o.Errors)
+	count("in_flight", o.InFlight)
+	latency("latency_p50_ms", o.LatencyP50)
+	latency("latency_p99_ms", o.LatencyP99)
+}

@@ -315,3 +315,52 @@ func TestSettingsValidate(t *testing.T) {
 		wantField(t, err, tt.field, "allowed")
 	}
 }
+
+func TestCallerReportValidate(t *testing.T) {
+	report := func() rollcall.CallerReport {
+		most := rollcall.Outcome{ID: long(256), OK: 1e9, Errors: 1e9, InFlight: 1e9, LatencyP50: math.MaxFloat64, LatencyP99: 0.1}
+		r := rollcall.CallerReport{Caller: long(128), Window: dur(time.Minute), Instances: make([]rollcall.Outcome, 1000)}
+		for n := range r.Instances {
+			r.Instances[n] = most
+		}
+		return r
+	}
+	full := report()
+	least := rollcall.CallerReport{Caller: "w", Window: 1}
+	for _, r := range []*rollcall.CallerReport{&full, &least} {
+		if err := r.Validate(); err != nil {
+			t.Error(err)
+		}
+	}
+	type R = rollcall.CallerReport
+	for _, tt := range []struct {
+		change        func(r *R)
+		field, detail string
+	}{
+		{func(r *R) { r.Caller = "" }, "caller", "is required"},
+		{func(r *R) { r.Caller = long(129) }, "caller", "at most 128"},
+		{func(r *R) { r.Caller = "a b" }, "caller", "letters"},
+		{func(r *R) { r.Window = 0 }, "window", "is 0s"},
+		{func(r *R) { r.Window = -1 }, "window", "allowed"},
+		{func(r *R) { r.Window = dur(time.Minute) + 1 }, "window", "allowed"},
+		{func(r *R) { r.Instances = append(r.Instances, r.Instances[0]) }, "instances", "at most 1000"},
+		{func(r *R) { r.Instances[0].ID = "" }, "instances[0].id", "is required"},
+		{func(r *R) { r.Instances[9].ID = "\n" }, "instances[9].id", "printable"},
+		{func(r *R) { r.Instances[999].OK = -1 }, "instances[999].ok", "is -1"},
+		{func(r *R) { r.Instances[1].OK = 1e9 + 1 }, "instances[1].ok", "allowed"},
+		{func(r *R) { r.Instances[1].Errors = -1 }, "instances[1].errors", "allowed"},
+		{func(r *R) { r.Instances[1].Errors = 1e9 + 1 }, "instances[1].errors", "allowed"},
+		{func(r *R) { r.Instances[1].InFlight = -1 }, "instances[1].in_flight", "allowed"},
+		{func(r *R) { r.Instances[1].InFlight = 1e9 + 1 }, "instances[1].in_flight", "allowed"},
+		{func(r *R) { r.Instances[1].LatencyP50 = -0.1 }, "instances[1].latency_p50_ms", "is -0.1"},
+		{func(r *R) { r.Instances[1].LatencyP50 = math.Inf(1) }, "instances[1].latency_p50_ms", "Inf"},
+		{func(r *R) { r.Instances[1].LatencyP99 = math.NaN() }, "instances[1].latency_p99_ms", "NaN"},
+	} {
+		r := report()
+		tt.change(&r)
+		wantField(t, r.Validate(), tt.field, tt.detail)
+	}
+	if n := testing.AllocsPerRun(10, func() { full.Validate() }); n > 0 {
+		t.Errorf("a valid report of 1,000 instances costs %v allocations", n)
+	}
+}
