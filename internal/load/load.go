@@ -1,6 +1,7 @@
-// Package load keeps the soft state that answers show: positions that move, and
-// what instances report of their work. It is never logged here; it has no
-// revision, but a generation for each service whose answers it changes.
+// Package load keeps soft state: positions that move, what instances report of
+// their work ([Table]), and what callers report of instances ([Outliers]). It is
+// never logged here; it has no revision, but a generation for each service whose
+// answers it changes.
 package load
 
 import (
