@@ -113,7 +113,7 @@ func hard(ev *lease.Evidence) bool {
 		return true
 	}
 	for _, f := range ev.Reports {
-		if f.Hard && f.Status == rollcall.Unhealthy {
+		if f.Status == rollcall.Unhealthy && (f.Hard || f.Slot == rollcall.SlotCallers) {
 			return true
 		}
 	}

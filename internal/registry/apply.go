@@ -127,6 +127,9 @@ func (r *Registry) begin() {
 					if o := i.Override(); o != nil {
 						r.expireAt(key, o)
 					}
+					if f, ejected := i.Finding(rollcall.SlotCallers); ejected {
+						r.outliers.Restore(key, f.Since, 1, f.Reason)
+					}
 				}
 			}
 		})
@@ -145,6 +148,7 @@ func (r *Registry) track(e *catalog.Event) {
 	if e.After == nil {
 		r.leases.Drop(key)
 		r.session.Removed(key)
+		r.outliers.Drop(key)
 		r.soft.Drop(key)
 		r.expireAt(key, nil) // one that is registered again with it is told again
 		return
@@ -169,6 +173,7 @@ func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
 	switch {
 	case e.Before == nil || e.Before.Incarnation() != e.After.Incarnation():
 		r.soft.Drop(key)
+		r.outliers.Drop(key)
 	case e.Change == nil || e.Change.Via != positionDoor:
 		r.soft.Forget(key) // the update was made of where it had moved, or says where it is
 	default:

@@ -10,6 +10,8 @@ type metrics struct {
 	registrations   prometheus.Counter
 	renewals        prometheus.Counter
 	unknownRenewals prometheus.Counter
+	reports         prometheus.Counter
+	ejections       prometheus.Counter
 }
 
 func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
@@ -34,6 +36,8 @@ func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
 	return &metrics{
 		registrations:   counter("rollcall_registrations_total", "Registrations and re-registrations written to the log."),
 		renewals:        counter("rollcall_renewals_total", "Renewals of known leases."),
+		reports:         counter("rollcall_reports_total", "Reports of callers that were taken in."),
+		ejections:       counter("rollcall_ejections_total", "Instances taken out of answers because they fail for their callers."),
 		unknownRenewals: counter("rollcall_unknown_renewals_total", "Renewals of leases that are not known, answered with \"register again\"."),
 	}
 }

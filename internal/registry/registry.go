@@ -74,17 +74,19 @@ type Registry struct {
 	logger  *slog.Logger
 	started time.Time
 
-	catalog *catalog.Catalog // written by the apply loop alone
-	hub     *watch.Hub
-	leases  *lease.Table
-	session *session.Table
-	judge   *judge.Judge
-	soft    *load.Table
-	history history.History
-	applied progress
-	acked   atomic.Uint64 // newest revision that an Append returned
-	foreign atomic.Bool   // somebody knew another log; see settling
-	metrics *metrics
+	catalog  *catalog.Catalog // written by the apply loop alone
+	hub      *watch.Hub
+	leases   *lease.Table
+	session  *session.Table
+	judge    *judge.Judge
+	soft     *load.Table
+	outliers *load.Outliers
+	sweepNow chan struct{} // holds one token when callers' reports are to be looked at
+	history  history.History
+	applied  progress
+	acked    atomic.Uint64 // newest revision that an Append returned
+	foreign  atomic.Bool   // somebody knew another log; see settling
+	metrics  *metrics
 
 	read      atomic.Bool // the log was read from its start
 	serving   atomic.Bool // the doors are open; opened is set then
@@ -110,6 +112,8 @@ func New(o Options) *Registry {
 		hub:      watch.NewHub(time.Now),
 		leases:   lease.New(func() time.Duration { return time.Since(start) }),
 		soft:     load.New(start),
+		outliers: load.NewOutliers(load.OutlierOptions{}),
+		sweepNow: make(chan struct{}, 1),
 		expiring: map[rollcall.Key]time.Time{},
 	}
 	if share := o.Defaults.Panic; share != nil {
@@ -136,6 +140,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.follow(ctx) })
 	g.Go(func() error { return r.judge.Run(ctx) })
+	g.Go(func() error { return r.sweep(ctx) })
 	g.Go(func() error { return r.housekeeping(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
