@@ -19,10 +19,15 @@ type Plan struct {
 	filters []filter
 }
 
-type filter func(*catalog.Item) bool
+// filter is one condition of a plan. why says, of an instance that does not meet
+// it, how that is.
+type filter struct {
+	match func(*catalog.Item) bool
+	why   func(*catalog.Item) string
+}
 
 // plain is the plan of the default query, shared by all who ask it.
-var plain = &Plan{filters: []filter{routable}}
+var plain = &Plan{filters: []filter{{routable, verdict}}}
 
 // Compile turns a query's selection into a plan. It returns an
 // [rollcall.ErrUnsupported] that names the parameters that cannot be served
@@ -41,27 +46,54 @@ func Compile(q *rollcall.Query) (*Plan, error) {
 	}
 	switch q.Health {
 	case "", rollcall.HealthRoutable:
-		p.filters = append(p.filters, routable)
+		p.filters = append(p.filters, filter{routable, verdict})
 	case rollcall.HealthAny:
 	default:
 		status, err := rollcall.ParseStatus(q.Health)
 		if err != nil {
 			return nil, rollcall.Invalid("health", err.Error()+", routable or any")
 		}
-		p.filters = append(p.filters, func(i *catalog.Item) bool { return i.Status() == status })
+		p.filters = append(p.filters, filter{
+			func(i *catalog.Item) bool { return i.Status() == status },
+			func(i *catalog.Item) string {
+				return fmt.Sprintf("health=%v asks for another than %s", status, verdict(i))
+			},
+		})
 	}
 	for _, m := range q.Capability {
-		p.filters = append(p.filters, func(i *catalog.Item) bool {
-			return record.Capability(i.Record(), m.Name).Matches(m.Value)
-		})
+		p.filters = append(p.filters, capability(m))
 	}
 	for _, m := range q.Metadata {
-		p.filters = append(p.filters, func(i *catalog.Item) bool {
-			value, ok := record.Metadata(i.Record(), m.Name)
-			return ok && value == m.Value
-		})
+		p.filters = append(p.filters, metadata(m))
 	}
 	return p, nil
+}
+
+func capability(m rollcall.Match) filter {
+	return filter{
+		func(i *catalog.Item) bool { return record.Capability(i.Record(), m.Name).Matches(m.Value) },
+		func(i *catalog.Item) string {
+			v := record.Capability(i.Record(), m.Name)
+			if v.Kind() == rollcall.KindNone {
+				return fmt.Sprintf("cap.%s=%s: it has no capability of that name", m.Name, m.Value)
+			}
+			return fmt.Sprintf("cap.%s=%s: it has %v", m.Name, m.Value, v)
+		},
+	}
+}
+
+func metadata(m rollcall.Match) filter {
+	value := func(i *catalog.Item) (string, bool) { return record.Metadata(i.Record(), m.Name) }
+	return filter{
+		func(i *catalog.Item) bool { v, ok := value(i); return ok && v == m.Value },
+		func(i *catalog.Item) string {
+			v, ok := value(i)
+			if !ok {
+				return fmt.Sprintf("meta.%s=%s: it has no metadata of that name", m.Name, m.Value)
+			}
+			return fmt.Sprintf("meta.%s=%s: it has %q", m.Name, m.Value, v)
+		},
+	}
 }
 
 func routable(i *catalog.Item) bool { return i.Usable() }
@@ -100,7 +132,7 @@ func (p *Plan) Limited() bool { return p.limit > 0 }
 // Match reports whether an instance is in the answer, before any limit.
 func (p *Plan) Match(i *catalog.Item) bool {
 	for _, f := range p.filters {
-		if !f(i) {
+		if !f.match(i) {
 			return false
 		}
 	}

@@ -1,0 +1,126 @@
+package catalog
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/record"
+)
+
+// Image returns all that is known of an instance, packed, so that what follows can
+// be undone; "" for nil.
+func (i *Item) Image() string {
+	if i == nil {
+		return ""
+	}
+	return image(i.revision, slices.Collect(i.changes()))
+}
+
+// Image returns what an operator decided for the service, packed as that of an
+// [Item]; "" if that is nothing.
+func (v *View) Image() string {
+	if v == nil || v.settings == nil {
+		return ""
+	}
+	return image(v.revision, []rollcall.Change{{Revision: v.revision, Body: rollcall.SettingsPut{Service: *v.key, Settings: v.settings}}})
+}
+
+func image(r rollcall.Revision, changes []rollcall.Change) string {
+	return string(record.AppendEntry(nil, max(r, 1), 0, changes))
+}
+
+// changes yields what makes the instance as it is of nothing.
+func (i *Item) changes() iter.Seq[rollcall.Change] {
+	return func(yield func(rollcall.Change) bool) {
+		put := rollcall.InstancePut{Key: i.Key(), Incarnation: i.incarnation, RegisteredAt: i.Registered(), Record: i.Record()}
+		if !yield(rollcall.Change{At: i.Registered(), Revision: i.revision, Body: put}) {
+			return
+		}
+		health := func(f rollcall.Finding) bool {
+			return yield(rollcall.Change{At: f.Since, Revision: i.revision, Body: rollcall.HealthPut{
+				Service: *i.service, Slot: f.Slot, Status: f.Status, Reason: f.Reason, Hard: f.Hard, IDs: []string{i.ID()},
+			}})
+		}
+		for _, f := range i.Findings() {
+			if !health(f) {
+				return
+			}
+		}
+		if o := i.Override(); o != nil && !yield(rollcall.Change{At: o.Since, Revision: i.revision, Body: rollcall.OverridePut{Key: i.Key(), Override: o}}) {
+			return
+		}
+		health(rollcall.Finding{Slot: slotSince, Status: i.status, Since: i.Since()})
+	}
+}
+
+// pastPage is how many changes of a service are applied at once.
+const pastPage = 4096
+
+// Past returns the snapshot as it was before things changed: images, as
+// [Item.Image] and [View.Image] return them, of what stood under each key that
+// changed since; those of services have no id. Of a zero service all are in it,
+// else that one alone. What became of overrides without an instance is not told,
+// and views have the revision of their newest registration or update.
+func (c *Catalog) Past(now *Snapshot, service rollcall.ServiceKey, before map[rollcall.Key]string) (*Snapshot, error) {
+	past := New()
+	past.panic = c.panic
+	var page []rollcall.Change
+	flush := func(more bool) error {
+		err := past.Apply(rollcall.Entry{Log: now.log, Revision: now.revision, Changes: page, Reset: true, More: more})
+		page = page[:0]
+		return err
+	}
+	changed := map[rollcall.ServiceKey][]rollcall.Key{} // instances that stood there then and changed since
+	for key, image := range before {
+		changed[key.ServiceKey] = append(changed[key.ServiceKey], key)
+		if image == "" || key.ID == "" {
+			continue
+		}
+		e, _, err := record.ParseEntry(image)
+		if err != nil {
+			return nil, fmt.Errorf("the image of %v: %w", key, err)
+		}
+		if page = append(page, e.Changes...); len(page) >= pastPage {
+			if err := flush(true); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for v := range now.Views(rollcall.ServiceKey{}) {
+		if service != (rollcall.ServiceKey{}) && *v.key != service {
+			continue
+		}
+		for i := range v.All() {
+			if _, ok := before[i.Key()]; !ok {
+				page = slices.AppendSeq(page, i.changes())
+			}
+			if len(page) >= pastPage {
+				if err := flush(true); err != nil {
+					return nil, err
+				}
+			}
+		}
+		marker := rollcall.Change{At: v.changed, Revision: v.revision, Body: rollcall.SettingsPut{Service: *v.key, Settings: v.settings}}
+		switch image, ok := before[rollcall.Key{ServiceKey: *v.key}]; {
+		case len(changed[*v.key]) == 0:
+			page = append(page, marker)
+		case ok && image == "":
+		case ok:
+			e, _, err := record.ParseEntry(image)
+			if err != nil {
+				return nil, fmt.Errorf("the settings of %v: %w", *v.key, err)
+			}
+			page = append(page, e.Changes...)
+		case v.settings != nil:
+			marker.Revision = 1
+			page = append(page, marker)
+		}
+	}
+	if err := flush(false); err != nil {
+		return nil, err
+	}
+	s, _ := past.Publish()
+	return s, nil
+}

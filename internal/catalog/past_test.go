@@ -1,0 +1,118 @@
+package catalog
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// TestPast undoes random changes from their events and finds the states that there
+// were.
+func TestPast(t *testing.T) {
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	t.Logf("-seed %d", *seed)
+	g := &generator{rand.New(rand.NewPCG(*seed, 1)), time.Unix(1_700_000_000, 0).UTC()}
+	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}, map[rollcall.Key]time.Time{}, map[rollcall.ServiceKey]float64{}}
+	c := New()
+	apply := func(e rollcall.Entry) []Event {
+		t.Helper()
+		if err := c.Apply(e); err != nil {
+			t.Fatal(err)
+		}
+		_, events := c.Publish()
+		return events
+	}
+	apply(rollcall.Entry{Log: "0123456789abcdef", Reset: true})
+	states := []*Snapshot{c.Snapshot()}
+	type undo struct {
+		key    rollcall.Key
+		before string
+	}
+	var undos [][]undo
+	for rev := rollcall.Revision(1); rev <= 600; rev++ {
+		ch := g.change(m)
+		ch.Revision = rev
+		m.apply(ch)
+		was := c.Snapshot()
+		var us []undo
+		for _, e := range apply(rollcall.Entry{Log: "0123456789abcdef", Revision: rev, Changes: []rollcall.Change{ch}}) {
+			key := rollcall.Key{ServiceKey: e.Service, ID: e.ID}
+			if e.ID == "" {
+				us = append(us, undo{key, was.View(e.Service).Image()})
+			} else if e.Change != nil { // what follows from a panic need not be told
+				us = append(us, undo{key, e.Before.Image()})
+			}
+		}
+		undos = append(undos, us)
+		states = append(states, c.Snapshot())
+	}
+	// text leaves out what the past does not tell.
+	text := func(s *Snapshot, of rollcall.ServiceKey) string {
+		var b strings.Builder
+		for v := range s.Views(rollcall.ServiceKey{}) {
+			if of != (rollcall.ServiceKey{}) && v.Key() != of || v.Len() == 0 {
+				continue
+			}
+			settings := v.Settings()
+			fmt.Fprintf(&b, "%v panic %v %v\n", v.Key(), v.Panic(), settings.Panic != nil)
+			for i := range v.All() {
+				b.WriteString(show(i))
+			}
+		}
+		return b.String()
+	}
+	for range 60 {
+		back := g.rng.IntN(len(undos))
+		var service rollcall.ServiceKey
+		if g.rng.IntN(2) == 0 {
+			service = g.key().ServiceKey
+		}
+		before := map[rollcall.Key]string{}
+		for _, us := range undos[back:] {
+			for _, u := range us {
+				if _, ok := before[u.key]; !ok && (service == rollcall.ServiceKey{} || u.key.ServiceKey == service) {
+					before[u.key] = u.before
+				}
+			}
+		}
+		got, err := c.Past(c.Snapshot(), service, before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(text(states[back], service), text(got, service)); diff != "" {
+			t.Fatalf("%d revisions ago, of %q:\n%s", len(undos)-back, service, diff)
+		}
+	}
+	if _, err := c.Past(c.Snapshot(), rollcall.ServiceKey{}, map[rollcall.Key]string{rollcall.NewKey("", "s0", "i"): "nonsense"}); err == nil {
+		t.Error("nonsense was taken for an image")
+	}
+}
+
+func BenchmarkPast(b *testing.B) {
+	const services, ids = 1000, 100
+	c := filled(b, services, ids)
+	s := c.Snapshot()
+	before := map[rollcall.Key]string{}
+	for v := range s.Views(rollcall.ServiceKey{}) {
+		for i := range v.All() {
+			if len(before) < services*ids/2 {
+				before[i.Key()] = i.Image()
+			}
+		}
+	}
+	b.Run("instances=100000,changed=50000", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := c.Past(s, rollcall.ServiceKey{}, before); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
