@@ -15,7 +15,7 @@ import (
 type Plan struct {
 	text    string
 	limit   int
-	any     bool // all that match are equal, whatever their health
+	health  string // the one that is asked for, "" for what can be used
 	filters []filter
 }
 
@@ -40,7 +40,10 @@ func Compile(q *rollcall.Query) (*Plan, error) {
 	if err := unsupported(q); err != nil {
 		return nil, err
 	}
-	p := &Plan{text: text, limit: q.Limit, any: q.Health != "" && q.Health != rollcall.HealthRoutable}
+	p := &Plan{text: text, limit: q.Limit, health: q.Health}
+	if q.Health == rollcall.HealthRoutable {
+		p.health = ""
+	}
 	if q.Limit < 0 {
 		return nil, rollcall.Invalid("limit", "is negative")
 	}
@@ -157,7 +160,7 @@ func (p *Plan) Select(v *catalog.View) (items []*catalog.Item, total int) {
 		total++
 		to := &items
 		switch {
-		case p.any || i.Status().Routable():
+		case p.health != "" || i.Status().Routable():
 		case i.Status() == rollcall.Suspect:
 			to = &last[0]
 		default:

@@ -39,8 +39,10 @@ func (p *Plan) Explain(v *catalog.View) (all []Placed, total int) {
 // because says why an instance is in the answer.
 func (p *Plan) because(v *catalog.View, i *catalog.Item) string {
 	switch {
-	case p.any:
-		return "it matches, and health was not asked for: " + verdict(i)
+	case p.health == rollcall.HealthAny:
+		return verdict(i) + "; health=any asks for all"
+	case p.health != "":
+		return verdict(i) + ", as was asked for"
 	case i.Forced():
 		return fmt.Sprintf("%s; served all the same, last: the service is in panic, with %d of %d instances routable", verdict(i), v.Routable(), v.Len())
 	case i.Status() == rollcall.Suspect:
