@@ -55,7 +55,11 @@ var mayImport = map[string][]string{
 	"internal/httpapi/compress": {},
 	"internal/httpapi/quote":    {},
 	"internal/httpapi/problem":  {".", "internal/httpapi/quote", "internal/watch"},
-	"internal/httpapi/stream":   {".", "internal/catalog", "internal/httpapi/compress", "internal/httpapi/quote", "internal/resolve", "internal/watch"},
+	"internal/httpapi/delivery": {"internal/httpapi/cork"}, // tests alone
+	"internal/httpapi/stream": {
+		".", "internal/catalog", "internal/httpapi/compress", "internal/httpapi/delivery", "internal/httpapi/quote",
+		"internal/resolve", "internal/watch",
+	},
 
 	"internal/server":       {".", "internal/..."},
 	"internal/heap":         {},

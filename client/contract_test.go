@@ -238,8 +238,29 @@ func TestOperatorsCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	status(rollcall.Healthy)
-	_, err = c.Drain(ctx, key, time.Second)
-	wantKind(t, err, rollcall.ErrUnsupported)
+	watched := make(chan bool)
+	watching, stop := context.WithCancel(ctx)
+	go func() {
+		for range c.Watch(watching, rollcall.Query{Service: "web", Caller: "tester"}) {
+			watched <- true
+		}
+		close(watched)
+	}()
+	<-watched
+	ws, err := c.Watchers(ctx, key.ServiceKey)
+	if err != nil || len(ws) != 1 || ws[0].Caller != "tester" || ws[0].Door != "http" {
+		t.Errorf("watchers %+v, %v", ws, err)
+	}
+	drained, err := c.Drain(ctx, key, 20*time.Second)
+	if err != nil || drained.Acknowledged != 1 || drained.Pending != 0 {
+		t.Errorf("drained: %+v, %v", drained, err)
+	}
+	stop()
+	for range watched {
+	}
+	if err := c.EndDrain(ctx, key); err != nil {
+		t.Fatal(err)
+	}
 
 	expires := time.Now().Add(time.Hour)
 	if err := c.Override(ctx, key, rollcall.Override{Status: rollcall.Unhealthy, Reason: "bad disk", Expires: &expires}); err != nil {

@@ -28,6 +28,8 @@ type fake struct {
 	said  map[string]rollcall.Report
 	log   []request
 	rev   rollcall.Revision
+	// drained is the answer to a drain.
+	drained rollcall.Barrier
 	// answer, unless nil, may answer a request instead; it returns whether it
 	// has.
 	answer func(w http.ResponseWriter, r *http.Request) bool
@@ -252,11 +254,7 @@ func (f *fake) remove(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fake) drain(w http.ResponseWriter, r *http.Request) {
-	if r.FormValue("wait") != "" {
-		fail(w, 501, "not-implemented", "wait is not there yet")
-		return
-	}
-	answer(w, 200, Drained{})
+	answer(w, 200, f.drained)
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

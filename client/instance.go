@@ -206,19 +206,10 @@ func (c *Client) Instances(ctx context.Context, f rollcall.InstanceFilter) iter.
 	return paged(ctx, c, "instances", q, func(p page) ([]rollcall.Instance, string) { return p.Instances, p.Next })
 }
 
-// Drained is how far a drain has come.
-type Drained struct {
-	// Acknowledged and Pending count the watchers of the service that have and
-	// have not yet seen that the instance takes no more new traffic.
-	Acknowledged int               `json:"acknowledged"`
-	Pending      int               `json:"pending"`
-	Elapsed      rollcall.Duration `json:"elapsed"`
-}
-
-// Drain takes new traffic away from an instance. With a wait above 0 it
-// returns when nobody is told of the instance any more, or after the wait; a
-// server that cannot tell answers [rollcall.ErrUnsupported] and does not drain.
-func (c *Client) Drain(ctx context.Context, key rollcall.Key, wait time.Duration) (got Drained, err error) {
+// Drain takes new traffic away from an instance. With a wait above 0, of at most
+// 10 min, it returns when all who watch the service know, or after the wait; how
+// many know, and how many do not, is in the barrier.
+func (c *Client) Drain(ctx context.Context, key rollcall.Key, wait time.Duration) (got rollcall.Barrier, err error) {
 	q := url.Values{}
 	if key.Namespace != "" {
 		q.Set("namespace", key.Namespace)

@@ -13,6 +13,9 @@ import (
 // removed: the time for which callers may hold a DNS answer.
 const DefaultGrace = time.Second
 
+// longestDrain is for how long the registry waits for watchers at most.
+const longestDrain = 10 * time.Minute
+
 // Registration is an instance whose lease is kept. Its methods may be called
 // at the same time from any goroutine.
 //
@@ -242,9 +245,9 @@ func (r *Registration) Report(ctx context.Context, report rollcall.Report) error
 }
 
 // Drain takes new traffic away from the instance and returns when its callers
-// have had the grace period to notice, or sooner if the registry knows that
-// all have. The lease is kept meanwhile and after, and a registry that forgot
-// the instance is told again that it drains.
+// have had the grace period to notice, or sooner if some watch the service and
+// all of them know. The lease is kept meanwhile and after, and a registry that
+// forgot the instance is told again that it drains.
 func (r *Registration) Drain(ctx context.Context, grace time.Duration) error {
 	if err := r.lock(ctx); err != nil {
 		return err
@@ -252,13 +255,17 @@ func (r *Registration) Drain(ctx context.Context, grace time.Duration) error {
 	r.kept.draining = true
 	key := r.kept.want.Key()
 	r.unlock()
-	_, err := r.c.Drain(ctx, key, grace)
-	if grace > 0 && errors.Is(err, rollcall.ErrUnsupported) {
-		if _, err = r.c.Drain(ctx, key, 0); err == nil && !pause(ctx, grace) {
-			err = ctx.Err()
-		}
+	start := time.Now()
+	b, err := r.c.Drain(ctx, key, min(grace, longestDrain))
+	if err != nil || b.Acknowledged > 0 && b.Pending == 0 {
+		return err
 	}
-	return err
+	// Where nobody watches, whoever calls it has found it in some other way, of
+	// which the registry cannot tell.
+	if !pause(ctx, grace-time.Since(start)) {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // Close drains the instance for the grace period, or for half of the time that

@@ -332,6 +332,30 @@ func TestCloseDrainsKeepsAndRemoves(t *testing.T) {
 	})
 }
 
+// When all who watch know of it, nobody has to be given time to notice.
+func TestDrainEndsWhenSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		reg, err := f.client(t).Register(t.Context(), payments())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reg.Close(t.Context())
+		for _, c := range []struct {
+			acknowledged, pending int
+			took                  time.Duration
+		}{{3, 0, 0}, {3, 1, time.Hour}, {0, 0, time.Hour}} {
+			f.mu.Lock()
+			f.drained = rollcall.Barrier{Acknowledged: c.acknowledged, Pending: c.pending}
+			f.mu.Unlock()
+			start := time.Now()
+			if err := reg.Drain(t.Context(), time.Hour); err != nil || time.Since(start) != c.took {
+				t.Errorf("%+v: %v after %v", c, err, time.Since(start))
+			}
+		}
+	})
+}
+
 func TestCloseLeavesTimeToRemove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startFake(t)

@@ -37,6 +37,15 @@ func (c *Client) Services(ctx context.Context, namespace string) iter.Seq2[rollc
 	return paged(ctx, c, "services", in(namespace), func(p page) ([]rollcall.ServiceSummary, string) { return p.Services, p.Next })
 }
 
+// Watchers returns who is told of a service, and how far they are.
+func (c *Client) Watchers(ctx context.Context, key rollcall.ServiceKey) ([]rollcall.Watcher, error) {
+	var list struct {
+		Watchers []rollcall.Watcher `json:"watchers"`
+	}
+	err := c.do(ctx, call{method: http.MethodGet, path: servicePath(key.Service, "watchers"), query: in(key.Namespace)}, &list)
+	return list.Watchers, err
+}
+
 // Settings returns what an operator decided for a service.
 func (c *Client) Settings(ctx context.Context, key rollcall.ServiceKey) (s rollcall.Settings, err error) {
 	err = c.do(ctx, call{method: http.MethodGet, path: servicePath(key.Service, "settings"), query: in(key.Namespace)}, &s)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -11,13 +12,15 @@ import (
 func newDrain(e *env) *cobra.Command {
 	conn := connection{e: e}
 	var end bool
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "drain SERVICE ID",
 		Short: "Take new traffic away from an instance, or give it back",
 		Long: `Drain marks an instance as draining: it serves what it is serving, and resolvers
 no longer return it. It stays registered, and its lease has to be kept. --end
-gives it its traffic back.`,
+gives it its traffic back. --wait returns once all who watch the service know.`,
 		Example: `  rollcall drain payments payments-7f9c
+  rollcall drain payments payments-7f9c --wait 30s
   rollcall drain payments payments-7f9c --end`,
 		Args: takes(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -29,11 +32,11 @@ gives it its traffic back.`,
 					}
 					return e.tell(cmd, map[string]any{"drained": false}, "%s takes traffic again", key)
 				}
-				d, err := c.Drain(cmd.Context(), key, 0)
+				d, err := c.Drain(cmd.Context(), key, wait)
 				if err != nil {
 					return err
 				}
-				return e.tell(cmd, d, "%s is draining", key)
+				return e.tell(cmd, d, "%s is draining: %d watchers know, %d do not yet", key, d.Acknowledged, d.Pending)
 			})
 		},
 		ValidArgsFunction: conn.completeService,
@@ -41,6 +44,7 @@ gives it its traffic back.`,
 	conn.flags(cmd)
 	conn.inNamespace(cmd, "the default one")
 	cmd.Flags().BoolVar(&end, "end", false, "end the drain")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait so `LONG` at most, up to 10m")
 	return cmd
 }
 

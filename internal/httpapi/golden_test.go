@@ -73,6 +73,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
 	{regexp.MustCompile(`[0-9a-f]{16}-(\d+-\d+)`), "LOGID-$1"},
 	{regexp.MustCompile(`"log_id":"[0-9a-f]{16}"`), `"log_id":"LOGID"`},
+	{regexp.MustCompile(`"[A-Z2-7]{16}"`), `"SUBSCRIPTION"`},
 	{regexp.MustCompile(`"elapsed":"[^"]*"`), `"elapsed":"ELAPSED"`},
 	{regexp.MustCompile(`"memory_bytes":\d+`), `"memory_bytes":N`},
 	{regexp.MustCompile(`"age_ms":\d+`), `"age_ms":N`},
@@ -119,6 +120,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := newWorld(t, httpapi.Options{})
+			subscription := "" // that was told of last
 			var got strings.Builder
 			for n, e := range parse(t, string(text)) {
 				if n > 0 {
@@ -129,7 +131,11 @@ func TestGolden(t *testing.T) {
 					continue
 				}
 				log := string(w.logID())
-				r := w.do(e.method, strings.ReplaceAll(e.path, "LOGID", log), strings.ReplaceAll(e.body, "LOGID", log), replaced(e.headers, "LOGID", log)...)
+				body := strings.NewReplacer("LOGID", log, "SUBSCRIPTION", subscription).Replace(e.body)
+				r := w.do(e.method, strings.ReplaceAll(e.path, "LOGID", log), body, replaced(e.headers, "LOGID", log)...)
+				if m := regexp.MustCompile(`"subscription":"([A-Z2-7]{16})"`).FindSubmatch(r.body); m != nil {
+					subscription = string(m[1])
+				}
 				spec.check(t, r, e.body)
 				got.WriteString("> " + e.method + " " + e.path + "\n")
 				for i := 0; i < len(e.headers); i += 2 {

@@ -8,15 +8,19 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/quote"
 )
 
+// seenWait is for how long a registration waits for watchers to have it.
+const seenWait = 30 * time.Second
+
 // register creates or replaces the instance that the path names.
 func (s *Server) register(r *request) (int, error) {
-	if err := r.noWait("registers at once"); err != nil {
-		return 0, err
+	if v, ok := r.params["wait"]; ok && v[0] != "seen" {
+		return 0, rollcall.Invalid("wait", fmt.Sprintf("%.40q is not taken; say seen, to be answered when the watchers have the instance, or leave it out", v[0]))
 	}
 	if r.Header["If-None-Match"] != nil {
 		return 0, unsupported("If-None-Match", "this version cannot register only if absent; leave it out")
@@ -36,6 +40,13 @@ func (s *Server) register(r *request) (int, error) {
 	got, created, err := put(r.ctx, i, match)
 	if err != nil {
 		return 0, err
+	}
+	if r.param("wait") == "seen" {
+		b, err := s.reg.Seen(r.ctx, got.Key().ServiceKey, got.Revision, seenWait)
+		if err != nil {
+			return 0, err
+		}
+		r.w.Header().Set("X-Rollcall-Pending", strconv.Itoa(b.Pending))
 	}
 	if created {
 		return s.sendInstance(r, http.StatusCreated, &got)

@@ -9,30 +9,24 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 )
 
-// noWait refuses to wait for watchers, which this version does not do: to
-// answer at once what was asked to wait would be taken for "all have seen it".
-func (r *request) noWait(does string) error {
-	if _, ok := r.params["wait"]; !ok {
-		return nil
-	}
-	return unsupported("wait", "this version "+does+" and does not wait until watchers have seen it; leave out wait")
-}
-
 // drain stops new traffic to an instance.
 func (s *Server) drain(r *request) (int, error) {
-	if err := r.noWait("drains at once"); err != nil {
+	var wait time.Duration
+	if v, ok := r.params["wait"]; ok {
+		var err error
+		if wait, err = form.Wait(v[0]); err != nil {
+			return 0, err
+		}
+	}
+	b, err := s.reg.Drain(r.ctx, r.key(), true, wait)
+	if err != nil {
 		return 0, err
 	}
-	start := time.Now()
-	if err := s.reg.Drain(r.ctx, r.key(), true); err != nil {
-		return 0, err
-	}
-	elapsed := rollcall.Duration(time.Since(start).Round(time.Millisecond))
-	return r.write(s, http.StatusOK, append([]byte(`{"acknowledged":0,"pending":0,"elapsed":"`+elapsed.String()), "\"}\n"...))
+	return r.json(s, http.StatusOK, b)
 }
 
 func (s *Server) endDrain(r *request) (int, error) {
-	if err := s.reg.Drain(r.ctx, r.key(), false); err != nil {
+	if _, err := s.reg.Drain(r.ctx, r.key(), false, 0); err != nil {
 		return 0, err
 	}
 	return s.instance(r)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
@@ -15,6 +16,7 @@ import (
 type Registry interface {
 	Instances
 	Catalog
+	Watches
 	Operator
 }
 
@@ -33,8 +35,9 @@ type Instances interface {
 	Deregister(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision) error
 	Renew(ctx context.Context, key rollcall.Key, r *rollcall.Report) (rollcall.Renewal, error)
 	RenewMany(ctx context.Context, rs []rollcall.Renew) (renewed int, unknown []rollcall.Key, err error)
-	// Drain begins or ends draining.
-	Drain(ctx context.Context, key rollcall.Key, on bool) error
+	// Drain begins draining, and waits at most so long until all who are told of
+	// the service know; or ends it, at once.
+	Drain(ctx context.Context, key rollcall.Key, on bool, wait time.Duration) (rollcall.Barrier, error)
 }
 
 // Catalog is read. Cursors are opaque; the next one is empty at the end.
@@ -45,12 +48,23 @@ type Catalog interface {
 	// Resolve answers at once, or as the query's conditions say (MinRevision,
 	// After and Wait).
 	Resolve(ctx context.Context, q *rollcall.Query) (*resolve.Answer, error)
-	// Watch opens a subscription to a query (or, without a service, to a
-	// namespace or everything); q.After resumes. The caller closes it.
-	Watch(ctx context.Context, q *rollcall.Query) (*watch.Subscription, *resolve.Plan, error)
 	// Position returns where an instance has moved since it was registered,
 	// which few have.
 	Position(key rollcall.Key) (p rollcall.Position, moved bool)
+}
+
+// Watches are open for as long as their connections, or between long polls.
+type Watches interface {
+	// Watch opens a subscription of a reader to a query (or, without a service, to
+	// a namespace or everything); q.After resumes. The caller closes it.
+	Watch(ctx context.Context, q *rollcall.Query, who watch.Reader) (*watch.Subscription, *resolve.Plan, error)
+	// Watchers lists those who are told of a service.
+	Watchers(ctx context.Context, key rollcall.ServiceKey) ([]rollcall.Watcher, error)
+	// Ack takes in that a subscription's reader has all up to a revision.
+	Ack(ctx context.Context, subscription string, rev rollcall.Revision) error
+	// Seen waits at most so long until all who are told of a service have it as of
+	// a revision.
+	Seen(ctx context.Context, key rollcall.ServiceKey, rev rollcall.Revision, wait time.Duration) (rollcall.Barrier, error)
 }
 
 // Operator sees and decides.

@@ -54,6 +54,8 @@ func routes() []route {
 		{"GET", pathService, "resolve", "namespace query wait", (*Server).resolve, false},
 		{"GET", pathService + "/watch", "watchService", "namespace query", (*Server).watch, true},
 		{"GET", api + "/watch", "watch", "namespace query", (*Server).watch, true},
+		{"POST", api + "/watch/ack", "acknowledge", "", (*Server).ack, false},
+		{"GET", pathService + "/watchers", "listWatchers", "namespace", (*Server).watchers, false},
 		{"GET", api + "/services", "listServices", "namespace limit after", (*Server).listServices, false},
 
 		{"PUT", pathInstance, "registerInstance", "namespace wait", (*Server).register, false},

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/delivery"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/problem"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/stream"
@@ -111,6 +112,7 @@ func HTTPServer(h http.Handler) *http.Server {
 		BaseContext:       func(net.Listener) context.Context { return asAnonymous(context.Background()) },
 	}
 	cork.Attach(s)
+	delivery.Attach(s)
 	return s
 }
 

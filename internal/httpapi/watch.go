@@ -28,13 +28,13 @@ func (s *Server) watch(r *request) (int, error) {
 			return 0, rollcall.Invalid("Last-Event-ID", err.Error())
 		}
 	}
-	sub, plan, err := s.reg.Watch(r.ctx, &q)
+	sub, plan, err := s.reg.Watch(r.ctx, &q, stream.Reader(r.Request))
 	if err != nil {
 		return 0, err
 	}
 	defer sub.Close()
 
-	st := stream.New(&s.streams, r.w, r.Request, &q, plan)
+	st := stream.New(&s.streams, r.w, r.Request, &q, plan, sub.ID())
 	c := s.metrics.class(st.Class())
 	c.watchers.Inc()
 	defer c.watchers.Dec()
@@ -56,10 +56,39 @@ func (s *Server) watch(r *request) (int, error) {
 			s.o.Logger.Debug("a watcher was dropped", "from", r.RemoteAddr, "err", err)
 			return http.StatusOK, nil
 		}
+		sub.Sent()
 		if b.Type == watch.Changes {
 			c.propagation.Observe(time.Since(b.At).Seconds())
 		}
 	}
+}
+
+// ack takes in what a watcher says it has.
+func (s *Server) ack(r *request) (int, error) {
+	d, err := s.read(r, s.o.MaxBody)
+	if err != nil {
+		return 0, err
+	}
+	defer s.done(d)
+	var a form.Ack
+	if err := d.Ack(&a); err != nil {
+		return 0, err
+	}
+	if err := s.reg.Ack(r.ctx, a.Subscription, a.Revision); err != nil {
+		return 0, err
+	}
+	return r.empty()
+}
+
+// watchers answers with who is told of a service.
+func (s *Server) watchers(r *request) (int, error) {
+	ws, err := s.reg.Watchers(r.ctx, r.service())
+	if err != nil {
+		return 0, err
+	}
+	return r.json(s, http.StatusOK, struct {
+		Watchers []rollcall.Watcher `json:"watchers"`
+	}{ws})
 }
 
 // watchable refuses what says when a single answer is given: this version

@@ -115,6 +115,9 @@ func (s *watcher) read() (r record, err error) {
 				continue
 			}
 			var ok bool
+			if id, ok := strings.CutPrefix(line, ": subscription="); ok && id == s.resp.Header.Get("X-Rollcall-Subscription") {
+				continue
+			}
 			if line, ok = strings.CutPrefix(line, "data: "); !ok {
 				return r, fmt.Errorf("a server-sent event has %q", line)
 			}

@@ -41,7 +41,7 @@ func withFleet(t *testing.T, log registry.Log, n int, fn func(*fleet)) {
 		register(t, r, i)
 		f.keys = append(f.keys, i.Key())
 	}
-	sub, _, err := r.Watch(t.Context(), &rollcall.Query{Service: "payments"})
+	sub, _, err := r.Watch(t.Context(), &rollcall.Query{Service: "payments"}, watch.Reader{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestGuardOverRestart(t *testing.T) {
 func TestFlapping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		withFleet(t, memory.New(), 5, func(f *fleet) {
-			sub, _, err := f.r.Watch(t.Context(), &rollcall.Query{Service: "payments", Health: "any"})
+			sub, _, err := f.r.Watch(t.Context(), &rollcall.Query{Service: "payments", Health: "any"}, watch.Reader{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -245,12 +245,27 @@ func (r *Registry) fresh(ctx context.Context, q *rollcall.Query) error {
 // poll waits for the result of a query to differ from the one after was the
 // token of.
 func (r *Registry) poll(ctx context.Context, q *rollcall.Query, plan *resolve.Plan) (*resolve.Answer, error) {
-	key := q.Key()
 	if q.After.Log != r.catalog.Snapshot().Log() {
 		r.sawForeign()
 	}
-	sub := r.hub.Subscribe(key, watch.Selection{Text: plan.Text(), Match: plan.Match}, q.After)
+	caller, err := callerOf(q)
+	if err != nil {
+		return nil, err
+	}
+	if q.Wait == 0 {
+		caller = "" // a look, not a watch
+	}
+	sub := r.hub.Poll(q.Key(), watch.Selection{Text: plan.Text(), Match: plan.Match}, q.After, caller, q.Wait)
 	defer sub.Close()
+	a, err := r.polled(ctx, sub, q, plan)
+	if err == nil {
+		sub.Answered(a.Token().Revision)
+	}
+	return a, err
+}
+
+func (r *Registry) polled(ctx context.Context, sub *watch.Subscription, q *rollcall.Query, plan *resolve.Plan) (*resolve.Answer, error) {
+	key := q.Key()
 	if a, err := r.answer(key, plan); err != nil || a.Generation != q.After.Generation {
 		return a, err
 	}
@@ -275,8 +290,10 @@ func (r *Registry) poll(ctx context.Context, q *rollcall.Query, plan *resolve.Pl
 }
 
 // Watch opens a subscription to a query; without a service, to a namespace, and
-// without that to everything. q.After resumes. The caller closes it.
-func (r *Registry) Watch(ctx context.Context, q *rollcall.Query) (*watch.Subscription, *resolve.Plan, error) {
+// without that to everything. q.After resumes. who reads it, under the name of
+// q.Caller; the zero reader is not counted among the watchers. The caller closes
+// it.
+func (r *Registry) Watch(ctx context.Context, q *rollcall.Query, who watch.Reader) (*watch.Subscription, *resolve.Plan, error) {
 	topic := watch.Topic{Namespace: strings.ToLower(q.Namespace)}
 	if q.Service != "" {
 		topic = q.Key()
@@ -300,6 +317,9 @@ func (r *Registry) Watch(ctx context.Context, q *rollcall.Query) (*watch.Subscri
 	if err := r.synced(); err != nil {
 		return nil, nil, err
 	}
+	if who.Caller, err = callerOf(q); err != nil {
+		return nil, nil, err
+	}
 	s := r.catalog.Snapshot()
 	if !q.After.IsZero() && q.After.Log != s.Log() {
 		r.sawForeign()
@@ -311,7 +331,7 @@ func (r *Registry) Watch(ctx context.Context, q *rollcall.Query) (*watch.Subscri
 			return nil, nil, r.unknown(topic)
 		}
 	}
-	return r.hub.Subscribe(topic, watch.Selection{Text: plan.Text(), Match: plan.Match}, q.After), plan, nil
+	return r.hub.Subscribe(topic, watch.Selection{Text: plan.Text(), Match: plan.Match}, q.After, who), plan, nil
 }
 
 // Events returns what happened, newest first, and a cursor for what was before.

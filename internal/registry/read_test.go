@@ -149,7 +149,7 @@ func TestRestart(t *testing.T) {
 				t.Errorf("position %v, want the one it moved to", p)
 			}
 			// The watch goes on where it was: only the position is new.
-			sub, _, err := r.Watch(t.Context(), &rollcall.Query{Service: "payments", After: token})
+			sub, _, err := r.Watch(t.Context(), &rollcall.Query{Service: "payments", After: token}, watch.Reader{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -192,7 +192,7 @@ func TestSettling(t *testing.T) {
 		if _, err := r.Resolve(t.Context(), nobody); !errors.Is(err, rollcall.ErrSettling) {
 			t.Errorf("unknown while settling: %v", err)
 		}
-		if _, _, err := r.Watch(t.Context(), nobody); !errors.Is(err, rollcall.ErrSettling) {
+		if _, _, err := r.Watch(t.Context(), nobody, watch.Reader{}); !errors.Is(err, rollcall.ErrSettling) {
 			t.Errorf("watch of the unknown while settling: %v", err)
 		}
 		register(t, r, payments("p-1"))

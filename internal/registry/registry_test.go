@@ -80,7 +80,7 @@ func TestSilenceIsMarkedThenRemoved(t *testing.T) {
 		r := start(t, memory.New())
 		register(t, r, payments("p-1"))
 		q := rollcall.Query{Service: "payments"}
-		sub, _, err := r.Watch(t.Context(), &q)
+		sub, _, err := r.Watch(t.Context(), &q, watch.Reader{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,7 +51,7 @@ func checkpoint(t *testing.T, r *registry.Registry, log registry.Log) {
 // told returns the first that a watcher is told.
 func told(t *testing.T, r *registry.Registry, q rollcall.Query) *watch.Batch {
 	t.Helper()
-	sub, _, err := r.Watch(t.Context(), &q)
+	sub, _, err := r.Watch(t.Context(), &q, watch.Reader{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func instancesForWhy(t *testing.T, r *registry.Registry) {
 	say(add("payments", "check-warning", check), reported(rollcall.Degraded, "91 % full"))
 	say(add("payments", "check-passing", check), reported(rollcall.Healthy, ""))
 	drained := add("payments", "draining", nil)
-	if err := r.Drain(t.Context(), drained, true); err != nil {
+	if _, err := r.Drain(t.Context(), drained, true, 0); err != nil {
 		t.Fatal(err)
 	}
 	override(add("payments", "override-out", nil), rollcall.Override{Status: rollcall.Unhealthy, Reason: "maintenance"})

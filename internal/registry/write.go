@@ -373,31 +373,42 @@ func (r *Registry) Deregister(ctx context.Context, key rollcall.Key, ifMatch rol
 }
 
 // Drain begins to drain an instance (no new traffic), or ends that. A new
-// registration ends it too.
-func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool) error {
+// registration ends it too. A drain returns when all who are told of the service
+// know of it, or after wait, and how many they are; the end of one at once.
+func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool, wait time.Duration) (rollcall.Barrier, error) {
 	if err := authorize(ctx, auth.Register, key); err != nil {
-		return err
+		return rollcall.Barrier{}, err
 	}
 	if err := r.synced(); err != nil {
-		return err
+		return rollcall.Barrier{}, err
 	}
 	item := r.catalog.Item(key)
 	if item == nil {
-		return r.noInstance(key)
+		return rollcall.Barrier{}, r.noInstance(key)
 	}
 	put := rollcall.HealthPut{Service: key.ServiceKey, Slot: rollcall.SlotDrain, Status: rollcall.Healthy, IDs: []string{key.ID}}
 	why := "drain ended"
 	if on {
 		put.Status, why = rollcall.Draining, "drain begun"
 	}
-	if _, draining := item.Finding(rollcall.SlotDrain); draining == on {
-		return nil
+	rev := item.Revision()
+	if v := r.catalog.View(key.ServiceKey); v != nil {
+		rev = v.Revision()
 	}
-	_, err := r.append(ctx, rollcall.Batch{
-		Changes: []rollcall.Change{change(ctx, put, why)},
-		If:      []rollcall.Precondition{{Key: key, Incarnation: item.Incarnation()}},
-	})
-	return err
+	if _, draining := item.Finding(rollcall.SlotDrain); draining != on {
+		var err error
+		rev, err = r.append(ctx, rollcall.Batch{
+			Changes: []rollcall.Change{change(ctx, put, why)},
+			If:      []rollcall.Precondition{{Key: key, Incarnation: item.Incarnation()}},
+		})
+		if err != nil {
+			return rollcall.Barrier{}, err
+		}
+	}
+	if !on {
+		return rollcall.Barrier{}, nil
+	}
+	return r.reach(ctx, key.ServiceKey, rev, wait)
 }
 
 // noInstance returns the error for an instance that is not in the catalog.

@@ -257,12 +257,17 @@ func TestDrainAndOverride(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		do(r.Drain(t.Context(), p1, true))
+		drain := func(on bool) {
+			t.Helper()
+			_, err := r.Drain(t.Context(), p1, on, 0)
+			do(err)
+		}
+		drain(true)
 		is(rollcall.Draining)
-		do(r.Drain(t.Context(), p1, true))
-		do(r.Drain(t.Context(), p1, false))
+		drain(true)
+		drain(false)
 		is(rollcall.Healthy)
-		do(r.Drain(t.Context(), p1, true))
+		drain(true)
 		register(t, r, i) // a registration is a fresh start
 		is(rollcall.Healthy)
 

@@ -11,6 +11,7 @@
 package watch
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,16 +45,20 @@ type Topic = rollcall.ServiceKey
 // Hub keeps the history and the topics. Publish belongs to one goroutine;
 // everything else may be called by any.
 //
-// Lock order: Hub.mu before topic.mu.
+// Lock order: Hub.mu before topic.mu before reader.mu.
 type Hub struct {
 	now         func() time.Time
 	limits      limits
 	subscribers atomic.Int64
 	revision    atomic.Uint64 // of the newest snapshot whose events are all in their topics
+	seed        maphash.Seed
+	done        chan struct{} // closed with the hub
 
 	mu       sync.Mutex // guards what follows
 	snapshot *catalog.Snapshot
 	topics   map[Topic]*topic
+	readers  map[string]*reader // by id
+	pollers  map[pollerKey]*poller
 	order    []stored // the history, oldest first, from head
 	head     int
 	bytes    int               // what it keeps in memory, roughly
@@ -76,9 +81,10 @@ const freshReused = 64
 // topic is the part of the history that one kind of subscription sees. It is
 // kept while it has events or subscribers.
 type topic struct {
-	name  Topic
-	refs  int              // subscribers; guarded by Hub.mu
-	fresh []*catalog.Event // of this publication; guarded by Hub.mu
+	name    Topic
+	refs    int              // subscribers and pollers; guarded by Hub.mu
+	readers []*reader        // the watchers; guarded by Hub.mu
+	fresh   []*catalog.Event // of this publication; guarded by Hub.mu
 
 	mu     sync.Mutex // guards what follows
 	events []*catalog.Event
@@ -102,7 +108,10 @@ func NewHub(now func() time.Time) *Hub {
 }
 
 func newHub(now func() time.Time, l limits) *Hub {
-	return &Hub{now: now, limits: l, topics: map[Topic]*topic{}}
+	return &Hub{
+		now: now, limits: l, seed: maphash.MakeSeed(), done: make(chan struct{}),
+		topics: map[Topic]*topic{}, readers: map[string]*reader{}, pollers: map[pollerKey]*poller{},
+	}
 }
 
 // Subscribers returns the number of open subscriptions.
@@ -139,7 +148,7 @@ func (h *Hub) Publish(s *catalog.Snapshot, events []catalog.Event, since rollcal
 		if e.ID == "" && e.Service.Service == "" {
 			continue // about everything, which no instance shows
 		}
-		for n, name := range [...]Topic{e.Service, {Namespace: e.Service.Namespace}, {}} {
+		for n, name := range above(e.Service) {
 			t := topics[n]
 			if t == nil || t.name != name {
 				t = h.topic(name)
@@ -198,11 +207,18 @@ func (h *Hub) forget() {
 	}
 }
 
-// Close ends all subscriptions: their Next returns [ErrClosed].
+// Close ends all subscriptions, whose Next returns [ErrClosed], and barriers.
 func (h *Hub) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
 	h.closed = true
+	close(h.done)
+	for _, p := range h.pollers {
+		h.forgetPoller(p)
+	}
 	for _, t := range h.topics {
 		t.mu.Lock()
 		t.closed = true

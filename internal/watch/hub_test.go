@@ -34,7 +34,7 @@ func (w *world) subscribe(topic Topic, sel Selection, after rollcall.Revision) *
 	if after != 0 {
 		token = rollcall.Token{Log: w.log, Revision: after}
 	}
-	return w.hub.Subscribe(topic, sel, token)
+	return w.hub.Subscribe(topic, sel, token, Reader{})
 }
 
 func TestBookmarks(t *testing.T) {
@@ -286,7 +286,7 @@ func TestResume(t *testing.T) {
 					w.write(put(s, "1", fmt.Sprint(w.rev)))
 					w.publish()
 				}
-				s := w.hub.Subscribe(tt.topic, all, tt.token)
+				s := w.hub.Subscribe(tt.topic, all, tt.token, Reader{})
 				defer s.Close()
 				b, err := s.Next(t.Context())
 				if err != nil || b.Type != tt.want || len(b.Changes) != tt.changes {
@@ -427,7 +427,7 @@ func watchers(b *testing.B, h *Hub, n int) (got *atomic.Int64, stop func()) {
 	var wg sync.WaitGroup
 	got = new(atomic.Int64)
 	for range n {
-		s := h.Subscribe(topicA, all, rollcall.Token{})
+		s := h.Subscribe(topicA, all, rollcall.Token{}, Reader{})
 		wg.Go(func() {
 			defer s.Close()
 			for {
@@ -488,7 +488,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	for _, n := range []int{1, 101, 10_001} {
 		b.Run(fmt.Sprintf("missed=%d", n), func(b *testing.B) {
 			h, publish := bench(b)
-			s := h.Subscribe(topicA, all, rollcall.Token{})
+			s := h.Subscribe(topicA, all, rollcall.Token{}, Reader{})
 			defer s.Close()
 			s.first = nil
 			for range n {

@@ -96,15 +96,28 @@ type Subscription struct {
 	revision  rollcall.Revision
 	first     *Batch // to be delivered before anything else
 	timer     *time.Timer
+
+	reader *reader       // nil: nobody
+	poller *poller       // of a long poll whose caller is known; else nil
+	wait   time.Duration // that poll's
 }
 
 // Subscribe opens a subscription. With after it goes on behind that revision
 // where the history still reaches so far, else it begins with a reset. The
 // token's log must be the hub's: another log's is treated as out of reach.
 // Close it when done.
-func (h *Hub) Subscribe(name Topic, sel Selection, after rollcall.Token) *Subscription {
+func (h *Hub) Subscribe(name Topic, sel Selection, after rollcall.Token, who Reader) *Subscription {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	s := h.subscribe(name, sel, after)
+	if who.Door != "" {
+		s.reader = h.join(s.topic, who)
+		s.begin()
+	}
+	return s
+}
+
+func (h *Hub) subscribe(name Topic, sel Selection, after rollcall.Token) *Subscription {
 	t := h.topic(name)
 	t.refs++
 	h.subscribers.Add(1)
@@ -133,22 +146,50 @@ func (h *Hub) Subscribe(name Topic, sel Selection, after rollcall.Token) *Subscr
 	return s
 }
 
+// begin has the reader know where the subscription begins. The caller holds
+// Hub.mu.
+func (s *Subscription) begin() {
+	s.reader.begin(s.hub.snapshot.Log(), s.cursor, s.revision, s.first)
+}
+
+// ID names the subscription among the hub's watchers, for [Hub.Ack]. Nobody can
+// guess it. It is empty if its reader is nobody.
+func (s *Subscription) ID() string {
+	if s.reader == nil {
+		return ""
+	}
+	return s.reader.id
+}
+
+// Sent says that all that Next returned was sent to the reader.
+func (s *Subscription) Sent() { s.reader.send() }
+
 // Close ends the subscription.
 func (s *Subscription) Close() {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.subscribers.Add(-1)
-	t := s.topic
+	switch {
+	case s.poller != nil:
+		h.polled(s.poller, s.wait)
+	case s.reader != nil:
+		h.leave(s.reader)
+	}
+	h.release(s.topic)
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// release is the end of a reference to a topic. The caller holds Hub.mu.
+func (h *Hub) release(t *topic) {
 	t.refs--
 	t.mu.Lock()
 	empty := len(t.events) == 0
 	t.mu.Unlock()
 	if empty && t.refs == 0 {
 		delete(h.topics, t.name)
-	}
-	if s.timer != nil {
-		s.timer.Stop()
 	}
 }
 
@@ -174,6 +215,7 @@ func (s *Subscription) Next(ctx context.Context) (*Batch, error) {
 		}
 		if due {
 			s.revision = max(s.revision, current)
+			s.reader.pass(s.cursor, s.revision)
 			return &Batch{Type: Bookmark, Revision: s.revision}, nil
 		}
 		select {
@@ -213,8 +255,10 @@ func (s *Subscription) poll() (*Batch, <-chan struct{}, error) {
 	b := m.do() // without the topic: the writer must not wait for it
 	s.cursor, s.revision = end, b.Revision
 	if len(b.Changes) == 0 {
+		s.reader.pass(s.cursor, s.revision)
 		return nil, wake, nil
 	}
+	s.reader.hand(s.cursor, b)
 	return b, nil, nil
 }
 
@@ -227,7 +271,9 @@ func (s *Subscription) reset() *Batch {
 	defer t.mu.Unlock()
 	s.cursor = t.base + uint64(len(t.events))
 	s.revision = h.snapshot.Revision()
-	return &Batch{Type: Reset, Revision: s.revision, State: h.snapshot, At: h.now()}
+	b := &Batch{Type: Reset, Revision: s.revision, State: h.snapshot, At: h.now()}
+	s.reader.hand(s.cursor, b)
+	return b
 }
 
 // merge is the batch that events are for a selection, made by the first who

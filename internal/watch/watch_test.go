@@ -155,14 +155,14 @@ type watcher struct {
 
 func (w *world) watch(topic Topic, sel Selection) *watcher {
 	c := &watcher{w: w, topic: topic, sel: sel}
-	c.sub = w.hub.Subscribe(topic, sel, rollcall.Token{})
+	c.sub = w.hub.Subscribe(topic, sel, rollcall.Token{}, Reader{})
 	return c
 }
 
 // reconnect closes the subscription and resumes it from a token.
 func (c *watcher) reconnect() {
 	c.sub.Close()
-	c.sub = c.w.hub.Subscribe(c.topic, c.sel, rollcall.Token{Log: c.log, Revision: c.rev})
+	c.sub = c.w.hub.Subscribe(c.topic, c.sel, rollcall.Token{Log: c.log, Revision: c.rev}, Reader{})
 	if c.sub.first == nil {
 		c.resumed++
 	}
@@ -509,7 +509,7 @@ func TestARevisionIsNotSplit(t *testing.T) {
 	w.publish()
 	var wg sync.WaitGroup
 	for _, topic := range []Topic{topicA, {Namespace: "default"}, {}} {
-		sub := w.hub.Subscribe(topic, all, rollcall.Token{})
+		sub := w.hub.Subscribe(topic, all, rollcall.Token{}, Reader{})
 		wg.Go(func() {
 			defer sub.Close()
 			for rev := rollcall.Revision(1); rev < 1+revisions; {

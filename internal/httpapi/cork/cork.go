@@ -8,9 +8,11 @@ package cork
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -69,6 +71,14 @@ func Hold(ctx context.Context) {
 		c.holding = true
 		c.mu.Unlock()
 	}
+}
+
+// SyscallConn implements [syscall.Conn], as far as the connection does.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := c.Conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // Write implements [net.Conn].

@@ -193,3 +193,17 @@ func FuzzDecodeSettings(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeAck(f *testing.F) {
+	f.Add([]byte(`{"subscription":"6P3QXZB7KD2MAVHT","revision":18446744073709551615}`))
+	f.Add([]byte(`{"subscription":"\u0061","revision":1e0}`))
+	f.Add([]byte(`{"subscription":null,"revision":-1}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var a Ack
+		err := begin(string(body)).Ack(&a)
+		fuzzed(t, body, err)
+		if err == nil && (a.Subscription == "" || a.Revision == 0) {
+			t.Errorf("%q is read as %+v", body, a)
+		}
+	})
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/compress"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/delivery"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
@@ -41,14 +42,24 @@ type Stream struct {
 	topic rollcall.ServiceKey // no service: all of a namespace, or of all
 	sse   bool
 	log   rollcall.LogID
+	id    string            // of its subscription
 	key   string            // of what is shared with others
 	gzip  *compress.Trailer // nil: not compressed
 }
 
-// New returns the stream that answers a request to watch q, which plan is of,
-// and sets the answer's headers.
-func New(o *Options, w http.ResponseWriter, r *http.Request, q *rollcall.Query, plan *resolve.Plan) *Stream {
-	st := &Stream{o: o, w: w, r: r, c: http.NewResponseController(w), plan: plan, sse: wantsSSE(r.Header)}
+// Reader returns who reads the stream that answers a request.
+func Reader(r *http.Request) watch.Reader {
+	who := watch.Reader{Door: "http", From: r.RemoteAddr, Delivered: delivery.Of(r.Context())}
+	if wantsSSE(r.Header) {
+		who.Door = "sse"
+	}
+	return who
+}
+
+// New returns the stream that answers a request to watch q, which plan is of and
+// the subscription with an id about, and sets the answer's headers.
+func New(o *Options, w http.ResponseWriter, r *http.Request, q *rollcall.Query, plan *resolve.Plan, id string) *Stream {
+	st := &Stream{o: o, w: w, r: r, c: http.NewResponseController(w), plan: plan, sse: wantsSSE(r.Header), id: id}
 	if q.Service != "" {
 		st.topic = q.Key()
 	} else {
@@ -61,6 +72,7 @@ func New(o *Options, w http.ResponseWriter, r *http.Request, q *rollcall.Query, 
 		h["Content-Type"] = []string{"text/event-stream"}
 	}
 	h["Vary"] = []string{"Accept, Accept-Encoding"}
+	h.Set("X-Rollcall-Subscription", id)
 	h.Set("X-Accel-Buffering", "no") // asks proxies to pass records on at once
 	if compress.Accepted(r.Header) {
 		h["Content-Encoding"] = []string{"gzip"}
@@ -109,6 +121,11 @@ func (st *Stream) Start(resumed bool) error {
 	st.w.WriteHeader(http.StatusOK)
 	if st.gzip != nil {
 		if _, err := io.WriteString(st.w, compress.Header); err != nil {
+			return err
+		}
+	}
+	if st.sse { // whose readers in browsers see no headers
+		if err := st.put([]byte(": subscription="+st.id+"\n\n"), nil); err != nil {
 			return err
 		}
 	}

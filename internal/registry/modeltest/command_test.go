@@ -469,7 +469,8 @@ func (w *world) drain(c command) (o outcome) {
 		}
 		o.wants = []string{wantHealth(c.Key, f)}
 	}
-	o.got = kindOf(w.reg.Drain(w.ctx, c.Key, c.On))
+	_, err := w.reg.Drain(w.ctx, c.Key, c.On, 0)
+	o.got = kindOf(err)
 	return o
 }
 

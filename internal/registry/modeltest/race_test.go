@@ -108,7 +108,7 @@ func (c *crowd) write(cmd command, rng *rand.Rand) {
 	case "deregister":
 		err = c.reg.Deregister(c.ctx, cmd.Key, 0)
 	case "drain":
-		err = c.reg.Drain(c.ctx, cmd.Key, cmd.On)
+		_, err = c.reg.Drain(c.ctx, cmd.Key, cmd.On, 0)
 	case "override":
 		err = c.reg.Override(c.ctx, cmd.Key, cmd.Override)
 	case "settings":
@@ -145,7 +145,7 @@ func (c *crowd) own(n, version int) {
 	if es, _, err := c.reg.Events(c.ctx, rollcall.EventFilter{Service: "owned", ID: i.ID}, "", 1); err != nil || len(es) != 1 || es[0].Revision != shown.Revision || es[0].Type != "registered" {
 		c.fail(fmt.Errorf("registered in %d, and what happened last is %+v, %v", shown.Revision, es, err))
 	}
-	sub, _, err := c.reg.Watch(c.ctx, &rollcall.Query{Service: "owned"})
+	sub, _, err := c.reg.Watch(c.ctx, &rollcall.Query{Service: "owned"}, watch.Reader{})
 	if err != nil {
 		c.fail(err)
 		return
@@ -243,7 +243,7 @@ func (c *crowd) watch(ctx context.Context, kind int, rng *rand.Rand) {
 	for ctx.Err() == nil {
 		q := kinds[kind].q
 		q.After = after
-		sub, _, err := c.reg.Watch(ctx, &q)
+		sub, _, err := c.reg.Watch(ctx, &q, watch.Reader{})
 		if err != nil {
 			if !errors.Is(err, rollcall.ErrSettling) {
 				c.fail(fmt.Errorf("watch of %+v: %w", q, err))

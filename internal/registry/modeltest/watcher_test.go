@@ -78,7 +78,7 @@ func (c *watcher) open(w *world, after rollcall.Token) error {
 	if !after.IsZero() && after.Log != w.log.Status().ID {
 		w.soft.foreign = true
 	}
-	sub, _, err := w.reg.Watch(w.ctx, &q)
+	sub, _, err := w.reg.Watch(w.ctx, &q, watch.Reader{})
 	want := "ok"
 	if _, known := w.history.newest().services[c.stream.topic]; !known && c.stream.topic.Service != "" && w.settling() {
 		want = rollcall.ErrSettling.Error()

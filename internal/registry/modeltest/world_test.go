@@ -358,7 +358,7 @@ func (w *world) shadows(e rollcall.Entry) error {
 
 // snapshot returns the registry's newest.
 func (w *world) snapshot() (*catalog.Snapshot, error) {
-	sub, _, err := w.reg.Watch(w.ctx, &rollcall.Query{Health: "any"})
+	sub, _, err := w.reg.Watch(w.ctx, &rollcall.Query{Health: "any"}, watch.Reader{})
 	if err != nil {
 		return nil, err
 	}
