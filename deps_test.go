@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"internal/session": {".", "internal/lease"},
 	"internal/judge":   {".", "internal/catalog", "internal/lease"},
 	"internal/load":    {"."},
+	"internal/webhook": {"."},
 	"internal/resolve": {".", "internal/catalog", "internal/record"},
 
 	"internal/store":           {"."},
