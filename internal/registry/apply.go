@@ -101,6 +101,9 @@ func (r *Registry) publish(since rollcall.Revision) {
 		if e.Change != nil {
 			if ev, ok := r.story(e); ok {
 				r.history.Add(ev)
+				if read && r.o.Events != nil {
+					r.o.Events(ev)
+				}
 			}
 		}
 		if read && e.ID != "" {

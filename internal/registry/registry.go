@@ -64,6 +64,9 @@ type Options struct {
 	// Probe looks whether somebody is at an instance's address; see
 	// [judge.Options]. Nil: nobody does.
 	Probe func(context.Context, *catalog.Item) (refused bool, cause string)
+	// Events, if set, is called with each event that is new, not with those that
+	// are read back at the start. It is called by the apply loop and must not wait.
+	Events func(rollcall.Event)
 }
 
 // Registry answers for the catalog. Create it with [New], and have [Registry.Run]

@@ -381,3 +381,29 @@ func BenchmarkStart(b *testing.B) {
 		}
 	}
 }
+
+// TestEventsAreToldOnce: whoever is told of events hears of those that are new,
+// not of those that are read back at the start.
+func TestEventsAreToldOnce(t *testing.T) {
+	log := memory.New()
+	for _, id := range []string{"p-1", "p-2"} {
+		var told []string
+		r := registry.New(registry.Options{Log: log, Logger: discard(), Events: func(ev rollcall.Event) {
+			told = append(told, ev.Type+" "+ev.ID)
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		if err := r.WaitSynced(ctx); err != nil {
+			t.Fatal(err)
+		}
+		register(t, r, payments(id))
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if len(told) != 1 || told[0] != "registered "+id {
+			t.Errorf("told of %q, want the registration of %s", told, id)
+		}
+	}
+}
