@@ -66,7 +66,8 @@ var mayImport = map[string][]string{
 	"internal/heap":         {},
 	"internal/rollcalltest": {"internal/server"},
 	"internal/bench":        {".", "client"},
-	"cmd/rollcall":          {".", "client", "internal/bench", "internal/heap", "internal/server"},
+	"cmd/rollcall":          {".", "client", "cmd/rollcall/config", "internal/bench", "internal/heap", "internal/server"},
+	"cmd/rollcall/config":   {".", "internal/webhook"},
 }
 
 // tests may import, beside what their package may, what they drive it with.

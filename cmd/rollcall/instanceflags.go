@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/config"
 )
 
 // instanceFlags describe an instance; register and run share them.
@@ -165,33 +165,9 @@ func (e *env) instanceFile(name string) (rollcall.Instance, error) {
 	if err != nil {
 		return rollcall.Instance{}, err
 	}
-	inst, err := decodeInstance(b)
+	inst, err := config.DecodeInstance(b)
 	if err != nil {
 		return inst, fmt.Errorf("%s: %w", name, err)
 	}
 	return inst, nil
-}
-
-// decodeInstance reads the JSON form of an instance, in which "port" is short
-// for a single port. Unknown fields are errors.
-func decodeInstance(b []byte) (rollcall.Instance, error) {
-	var x struct {
-		rollcall.Instance
-		Port *uint16 `json:"port"`
-	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&x); err != nil {
-		return rollcall.Instance{}, fmt.Errorf("it is not an instance in JSON: %w", err)
-	}
-	if dec.More() {
-		return rollcall.Instance{}, fmt.Errorf("it holds more than one JSON document")
-	}
-	if x.Port != nil {
-		if len(x.Ports) > 0 {
-			return rollcall.Instance{}, fmt.Errorf("it has both \"port\" and \"ports\"; use one")
-		}
-		x.Ports = map[string]uint16{rollcall.DefaultPort: *x.Port}
-	}
-	return x.Instance, nil
 }

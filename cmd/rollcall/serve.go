@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/config"
 	"github.com/rollcall-registry/rollcall/internal/heap"
 	"github.com/rollcall-registry/rollcall/internal/server"
 )
@@ -29,7 +31,8 @@ An interrupt stops it in order; a second one ends it at once.
 Each flag can also be set by an environment variable (--data-dir by
 ROLLCALL_DATA_DIR) or in the YAML file that --config names (data-dir: ...). A
 flag goes before the environment, and that before the file. The file can hold
-static services as well, which nobody has to renew:
+static services as well, which nobody has to renew, and webhooks, which are told
+of changes of health:
 
   http: 127.0.0.1:8070
   services:
@@ -37,6 +40,10 @@ static services as well, which nobody has to renew:
       id: printer-1
       address: 10.0.3.17
       port: 631
+  webhooks:
+    - name: pager
+      url: https://pager.example.com/rollcall
+      secret-file: /etc/rollcall/pager.secret
 
 There is no authentication yet, so serve refuses to listen where other machines
 could reach it, unless --insecure says that this is meant.`,
@@ -49,11 +56,15 @@ could reach it, unless --insecure says that this is meant.`,
 			if err := fromEnv(flags, e.getenv); err != nil {
 				return err
 			}
-			var err error
 			if file != "" {
-				if c.Static, err = readConfig(file, flags); err != nil {
+				f, err := config.Read(file, flags)
+				if wrong, ok := errors.AsType[config.Error](err); ok {
+					return usagef("%v", wrong)
+				}
+				if err != nil {
 					return err
 				}
+				c.Static, c.Webhooks = f.Static, f.Webhooks
 			}
 			for _, later := range []struct{ flag, value string }{{"grpc", grpc}, {"dns", dns}} {
 				if later.value != "off" {
@@ -63,6 +74,7 @@ could reach it, unless --insecure says that this is meant.`,
 			if store != "local" {
 				return usagef("--store %s: this version keeps its log on the local disk only; use --store local", store)
 			}
+			var err error
 			if c.Logger, err = e.logger(level, logFormat); err != nil {
 				return err
 			}
@@ -76,7 +88,7 @@ could reach it, unless --insecure says that this is meant.`,
 	f.StringVar(&grpc, "grpc", "off", "`ADDRESS` to serve gRPC at; not there yet, so only off")
 	f.StringVar(&dns, "dns", "off", "`ADDRESS` to serve DNS at; not there yet, so only off")
 	f.StringVar(&store, "store", "local", "`WHERE` the log is kept: local")
-	f.StringVar(&file, "config", "", "read settings and static services from a YAML `FILE`")
+	f.StringVar(&file, "config", "", "read settings, static services and webhooks from a YAML `FILE`")
 	f.BoolVar(&c.Insecure, "insecure", false, "serve addresses that other machines can reach, without authentication")
 	f.BoolVar(&c.Pprof, "pprof", false, "serve profiles under /debug/pprof/")
 	f.StringVar(&level, "log-level", "info", "log from a `LEVEL` on: debug, info, warn or error")

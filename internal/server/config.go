@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/webhook"
 )
 
 // Config is what a server is told. The zero value, with a DataDir, is a server
@@ -25,6 +26,8 @@ type Config struct {
 	// Static are services that stand in the configuration: they are registered
 	// with lease mode none, and removed once they no longer stand there.
 	Static []rollcall.Instance
+	// Webhooks are told of changes of health.
+	Webhooks []webhook.Hook
 	// Logger hears what an operator should know; nil is nobody.
 	Logger *slog.Logger
 	// Version is shown in the status.

@@ -20,6 +20,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
 	"github.com/rollcall-registry/rollcall/internal/registry"
 	"github.com/rollcall-registry/rollcall/internal/store/local"
+	"github.com/rollcall-registry/rollcall/internal/webhook"
 )
 
 // stopWithin is how long requests under way may take when the server stops.
@@ -30,6 +31,7 @@ type Server struct {
 	config   Config
 	log      *local.Log
 	registry *registry.Registry
+	webhooks *webhook.Sender
 	listener net.Listener
 	http     *http.Server
 }
@@ -42,6 +44,9 @@ func New(c Config) (s *Server, err error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s = &Server{config: c}
+	if s.webhooks, err = webhook.New(webhook.Options{Hooks: c.Webhooks, Logger: c.Logger, Registerer: metrics}); err != nil {
+		return nil, err
+	}
 
 	// The port first: that it is taken is the most likely mistake, and finding
 	// out costs nothing.
@@ -54,6 +59,7 @@ func New(c Config) (s *Server, err error) {
 	}
 	s.registry = registry.New(registry.Options{
 		Log: s.log, Logger: c.Logger, Metrics: metrics, Version: c.Version, Store: "local",
+		Events: s.webhooks.Send,
 	})
 	s.http = httpapi.HTTPServer(httpapi.New(s.registry, httpapi.Options{
 		Logger:     c.Logger,
@@ -82,6 +88,7 @@ func (s *Server) Run(ctx context.Context, ready func()) (err error) {
 		defer stopCore()
 		return s.registry.Run(core)
 	})
+	g.Go(func() error { return s.webhooks.Run(core) })
 	err = s.serve(ctx, core, ready)
 	stopCore()
 	return errors.Join(err, g.Wait())

@@ -2,8 +2,10 @@ package server_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/record"
 	"github.com/rollcall-registry/rollcall/internal/rollcalltest"
 	"github.com/rollcall-registry/rollcall/internal/server"
+	"github.com/rollcall-registry/rollcall/internal/webhook"
 )
 
 func dial(t *testing.T, s *rollcalltest.Server) *client.Client {
@@ -92,6 +95,46 @@ func TestStaticServices(t *testing.T) {
 	}
 	if err := s.Run(t.Context(), func() { t.Error("ready") }); err == nil || !strings.Contains(err.Error(), "printer/p-1") {
 		t.Errorf("a static instance with a lease: %v", err)
+	}
+}
+
+// TestWebhooks: they are told of changes of health, and not again after a
+// restart.
+func TestWebhooks(t *testing.T) {
+	told := make(chan []rollcall.Event, 10)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var d struct{ Events []rollcall.Event }
+		if err := json.NewDecoder(r.Body).Decode(&d); err != nil {
+			t.Error(err)
+		}
+		told <- d.Events
+	}))
+	defer receiver.Close()
+	c := server.Config{DataDir: t.TempDir(), Webhooks: []webhook.Hook{{Name: "pager", URL: receiver.URL, Secret: strings.Repeat("x", 16)}}}
+	key := rollcall.NewKey("", "payments", "p-1")
+	override := func(s *rollcalltest.Server, status rollcall.Status) {
+		t.Helper()
+		if err := dial(t, s).Override(t.Context(), key, rollcall.Override{Status: status}); err != nil {
+			t.Fatal(err)
+		}
+		es := <-told
+		if len(es) != 1 || es[0].Type != "override" || es[0].ID != "p-1" || es[0].After != status {
+			t.Errorf("%+v, want the override to %v alone", es, status)
+		}
+	}
+	s := rollcalltest.Run(t, c)
+	if _, err := dial(t, s).Put(t.Context(), rollcall.Instance{Service: "payments", ID: "p-1", Lease: rollcall.Lease{Mode: rollcall.LeaseNone}}); err != nil {
+		t.Fatal(err)
+	}
+	override(s, rollcall.Unhealthy)
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	override(rollcalltest.Run(t, c), rollcall.Degraded)
+
+	c.Webhooks[0].Secret = "short"
+	if _, err := server.New(c); err == nil || !strings.Contains(err.Error(), "pager") {
+		t.Errorf("a webhook without a secret: %v", err)
 	}
 }
 
