@@ -142,10 +142,6 @@ func event(n int) rollcall.Event {
 	}
 }
 
-func status(code int) func(http.ResponseWriter, int, *http.Request) {
-	return func(w http.ResponseWriter, _ int, _ *http.Request) { w.WriteHeader(code) }
-}
-
 // TestDelivers over real connections.
 func TestDelivers(t *testing.T) {
 	var rc receiver
