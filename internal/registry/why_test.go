@@ -120,7 +120,7 @@ func instancesForWhy(t *testing.T, r *registry.Registry) {
 	for n := range 10 {
 		add("payments", fmt.Sprint("p-", n), nil)
 	}
-	reports(t, r, 3, 15*time.Second, func(_, i int) int {
+	reports(t, r, 3, 14*time.Second, func(_, i int) int {
 		if i == 3 {
 			return 90
 		}
