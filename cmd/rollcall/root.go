@@ -77,7 +77,7 @@ something failed and 2 if the command line is at fault.`,
 	for group, verbs := range map[string][]*cobra.Command{
 		groupServer:   {newServe(e), newStatus(e), newBackup(e), newRestore(e), newBench(e)},
 		groupRegister: {newRegister(e), newRun(e), newDrain(e), newDeregister(e)},
-		groupLook:     {newServices(e), newInstances(e), newResolve(e), newWatch(e), newWatchers(e), newEvents(e)},
+		groupLook:     {newServices(e), newInstances(e), newResolve(e), newWatch(e), newWatchers(e), newWhy(e), newEvents(e), newGuards(e)},
 		"":            {newVersion(e), newCompletion(e)},
 	} {
 		for _, v := range verbs {

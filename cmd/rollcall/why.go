@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client"
+)
+
+func newWhy(e *env) *cobra.Command {
+	conn := connection{e: e}
+	var sel selection
+	var at timeFlag
+	cmd := &cobra.Command{
+		Use:   "why SERVICE [ID]",
+		Short: "Explain why instances are in an answer, or are not",
+		Long: `Why explains the answer that "rollcall resolve" gives with the same flags: for
+each instance of the service, those of the answer first and in its order, whether
+it is in, and why. About one instance it prints all that is known for and against
+it. With --at it explains an answer of the past.`,
+		Example: `  rollcall why payments
+  rollcall why payments payments-7f9c
+  rollcall why payments --cap gpu=2 --limit 3
+  rollcall why payments payments-7f9c --at 20m`,
+		Args: takes(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q, err := sel.read(conn.namespace, args[0])
+			if err != nil {
+				return err
+			}
+			q.At = at.Time
+			id := ""
+			if len(args) > 1 {
+				id = args[1]
+			}
+			return conn.with(func(c *client.Client) error {
+				x, err := c.Why(cmd.Context(), q, id)
+				if err != nil {
+					return err
+				}
+				if asJSON, _ := format(cmd); asJSON {
+					return e.document(x)
+				}
+				return e.explain(&x, id != "")
+			})
+		},
+		ValidArgsFunction: conn.completeService,
+	}
+	conn.flags(cmd)
+	conn.inNamespace(cmd, "the default one")
+	sel.flags(cmd)
+	cmd.Flags().Var(&at, "at", "as it was at a `TIME`: RFC 3339, or a duration ago")
+	return cmd
+}
+
+// explain prints an explanation, about a single instance with all evidence.
+func (e *env) explain(x *rollcall.Explanation, single bool) error {
+	if g := x.Guard; g != nil {
+		of := "everything"
+		if g.Service != "" {
+			of = clean(g.Service)
+		}
+		fmt.Fprintf(e.err, "rollcall: a guard on %s is on for %s and keeps %d silent instances in answers: %s; \"rollcall guards\" shows and ends it\n",
+			of, ago(g.Since), g.Held, clean(g.Reason))
+	}
+	if x.Panic {
+		fmt.Fprintf(e.err, "rollcall: %s is in panic: too few instances are routable, so all that may work are served\n", clean(x.Service))
+	}
+	t := e.table("IN", "ID", "SINCE", "WHY")
+	for _, i := range x.Instances {
+		t.row(yes(i.In), i.ID, ago(i.Health.Since), i.Why)
+	}
+	if err := t.flush(); err != nil || !single {
+		return err
+	}
+	fmt.Fprintln(e.out)
+	t = e.table("SOURCE", "SAYS", "SINCE", "REASON")
+	for _, i := range x.Instances {
+		for _, ev := range i.Evidence {
+			t.row(string(ev.Source), ev.Status.String(), ago(ev.Since), ev.Reason)
+		}
+		if o := i.Override; o != nil {
+			t.row("override", o.Status.String(), ago(o.Since), strings.TrimPrefix(o.Reason+", by "+o.By, ", "))
+		}
+	}
+	return t.flush()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
