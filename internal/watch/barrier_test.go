@@ -182,6 +182,24 @@ func TestAck(t *testing.T) {
 	}
 }
 
+// A service's state is told of with the revision that it has been so since, and
+// that is what is acknowledged.
+func TestAckOfAnOldView(t *testing.T) {
+	w := newWorld(t, wide)
+	w.write(put("a", "1", "1"))
+	w.write(put("b", "1", "1"))
+	w.publish()
+	s := w.reader(topicA, all, 0, Reader{Door: "test"})
+	next(t, s)
+	if err := s.Ack(1); err != nil {
+		t.Fatal(err)
+	}
+	w.wantCounts(2, 1, 0)
+	if ws := w.hub.Watchers(topicA); ws[0].Revision != 2 {
+		t.Errorf("%+v, want it current as of 2", ws)
+	}
+}
+
 // Every event that ends a wait ends it at once, and only for whom it is.
 func TestBarrierIsWoken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -240,7 +258,7 @@ func TestDelivered(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		done := w.waiting(ctx, 1)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second + time.Millisecond)
 		if n := asked.Load(); n != 0 {
 			t.Errorf("asked %d times before anything was sent", n)
 		}
