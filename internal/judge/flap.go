@@ -60,8 +60,9 @@ func (f *flap) released(now time.Time) bool {
 // flaps are the instances whose verdict turned lately.
 type flaps map[rollcall.Key]*flap
 
-// damp returns which of the findings about an instance are to be written.
-func (fs flaps) damp(key rollcall.Key, item *catalog.Item, ev *lease.Evidence, found []rollcall.Finding, now time.Time) []rollcall.Finding {
+// damp returns which of the findings about an instance are to be written, at a
+// time of the wall clock; now is that of one that never jumps.
+func (fs flaps) damp(key rollcall.Key, item *catalog.Item, ev *lease.Evidence, found []rollcall.Finding, at, now time.Time) []rollcall.Finding {
 	f := fs[key]
 	_, marked := item.Finding(rollcall.SlotFlap)
 	if f == nil && len(found) == 0 && !marked {
@@ -91,7 +92,7 @@ func (fs flaps) damp(key rollcall.Key, item *catalog.Item, ev *lease.Evidence, f
 	}
 	if !marked {
 		found = append(found, rollcall.Finding{
-			Slot: rollcall.SlotFlap, Status: rollcall.Degraded, Since: now,
+			Slot: rollcall.SlotFlap, Status: rollcall.Degraded, Since: at,
 			Reason: fmt.Sprintf("the verdict turned %d times; it is followed again once it is steady", f.turns),
 		})
 	}

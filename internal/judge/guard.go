@@ -62,9 +62,9 @@ func (j *Judge) apply(d lease.Decision) {
 	for _, key := range d.Probe {
 		j.toProbe(key)
 	}
-	at := now()
+	at := j.now()
 	for _, g := range d.Begun {
-		g.Since = g.Since.UTC().Round(0)
+		g.Since = at
 		j.o.Logger.Warn("a guard begins: so many instances are silent that silence alone is not believed", "service", g.Key(), "why", g.Reason)
 		j.metrics.guards.Inc()
 		j.guards = append(j.guards, rollcall.Change{
@@ -111,7 +111,7 @@ func (j *Judge) Begin() {
 	j.guarding.Lock()
 	defer j.guarding.Unlock()
 	for _, g := range j.o.Snapshot().Guards() {
-		j.guard.Adopt(g)
+		j.guard.Adopt(time.Now(), g.Key())
 	}
 }
 

@@ -46,6 +46,8 @@ type Options struct {
 	Probe func(context.Context, *catalog.Item) (refused bool, cause string)
 	// Defaults are the settings of services that have none of their own.
 	Defaults rollcall.Settings
+	// Wall is the clock of what is written.
+	Wall func() time.Time
 	// Undamped has every verdict written, however often an instance's changes.
 	Undamped bool
 	Logger   *slog.Logger
@@ -260,7 +262,7 @@ func (s *said) changes() iter.Seq[rollcall.Change] {
 // some instances, in order of their services, and those that it removes.
 func (j *Judge) verdicts(keys []rollcall.Key, skip map[rollcall.Key]bool) (b rollcall.Batch, removing []rollcall.Key) {
 	s := j.o.Snapshot()
-	all := said{at: now()}
+	all := said{at: j.now()}
 	b.If = make([]rollcall.Precondition, 0, len(keys))
 	for n, key := range keys {
 		if n > 0 && key.ServiceKey != keys[n-1].ServiceKey {
@@ -285,7 +287,7 @@ func (j *Judge) verdicts(keys []rollcall.Key, skip map[rollcall.Key]bool) (b rol
 			b.If = append(b.If, rollcall.Precondition{Key: key, Incarnation: ev.Incarnation})
 			continue
 		}
-		found := j.flaps.damp(key, item, &ev, differing(item, &ev), all.at)
+		found := j.flaps.damp(key, item, &ev, differing(item, &ev), all.at, time.Now())
 		for _, f := range found {
 			all.add(key, f)
 		}
@@ -299,4 +301,4 @@ func (j *Judge) verdicts(keys []rollcall.Key, skip map[rollcall.Key]bool) (b rol
 
 // now is the time that goes into the log: without a monotonic reading, so that
 // equal times are equal.
-func now() time.Time { return time.Now().UTC().Round(0) }
+func (j *Judge) now() time.Time { return j.o.Wall().UTC().Round(0) }

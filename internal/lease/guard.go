@@ -100,10 +100,11 @@ func (g *Guard) scope(key rollcall.ServiceKey) *scope {
 	return s
 }
 
-// Adopt goes on with a guard that the log has.
-func (g *Guard) Adopt(was *rollcall.Guard) {
-	s := g.scope(was.Key())
-	s.on, s.since = true, was.Since
+// Adopt goes on with a guard on a service, or on everything, that was on before a
+// restart. Its time begins anew.
+func (g *Guard) Adopt(now time.Time, key rollcall.ServiceKey) {
+	s := g.scope(key)
+	s.on, s.since = true, now
 }
 
 // Held returns how many instances a guard holds.

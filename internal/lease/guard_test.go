@@ -251,7 +251,7 @@ func TestGuardAdopted(t *testing.T) {
 	for _, key := range w.some(0, 10) {
 		w.lives[key] = "late"
 	}
-	w.guard.Adopt(&rollcall.Guard{Namespace: "default", Service: "s-0", Since: w.now.Add(-time.Hour)})
+	w.guard.Adopt(w.now, w.key(0, 0).ServiceKey)
 	if w.pass(1); w.ended != nil {
 		t.Fatalf("ended %v while all are late", w.ended)
 	}

@@ -72,7 +72,7 @@ func (r *Registry) followOnce(ctx context.Context) error {
 		pending = 0
 		// What was forgotten before a restart is still in the log.
 		if r.forget.Swap(false) || !read {
-			r.catalog.Forget(time.Now().Add(-knownFor), knownMost)
+			r.catalog.Forget(r.o.Wall().Add(-knownFor), knownMost)
 		}
 		r.publish(since)
 		if caughtUp {

@@ -348,3 +348,44 @@ func TestFlapping(t *testing.T) {
 		})
 	})
 }
+
+// TestClockJumps: what the wall clock says decides nothing about who lives.
+func TestClockJumps(t *testing.T) {
+	for _, jump := range []time.Duration{time.Hour, -time.Hour} {
+		t.Run(jump.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var off atomic.Int64
+				r := run(t, registry.Options{
+					Log: memory.New(), Logger: discard(), Wall: func() time.Time { return time.Now().Add(time.Duration(off.Load())) },
+				})
+				f := &fleet{r: r, stopped: map[rollcall.Key]bool{}}
+				for i := range 20 {
+					i := payments(fmt.Sprintf("p-%02d", i))
+					register(t, r, i)
+					f.keys = append(f.keys, i.Key())
+				}
+				f.pass(t, 20*time.Second)
+				f.stop(1) // who dies in spite of it is noticed, in time
+				off.Store(int64(jump))
+				f.pass(t, 17*time.Second)
+				off.Store(0)
+				f.pass(t, 20*time.Second)
+				off.Store(int64(jump))
+				f.pass(t, 20*time.Second)
+				if in, suspect := f.count(t); in != 19 || suspect != 0 || f.empty > 0 {
+					t.Errorf("%d in answers, %d of them suspect, %d seconds without an answer", in, suspect, f.empty)
+				}
+				es, _, err := r.Events(t.Context(), rollcall.EventFilter{}, "", 1000)
+				verdicts := 0
+				for _, e := range es {
+					if e.Type == "health" || e.Type == "guard" {
+						verdicts++
+					}
+				}
+				if err != nil || verdicts != 1 {
+					t.Errorf("%d verdicts, %v; want the one on whom died: %+v", verdicts, err, es)
+				}
+			})
+		})
+	}
+}

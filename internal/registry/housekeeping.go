@@ -86,7 +86,7 @@ func (r *Registry) endOverrides(ctx context.Context) {
 	var over []rollcall.Key
 	r.mu.Lock()
 	for key, at := range r.expiring {
-		if !at.After(time.Now()) {
+		if !at.After(r.o.Wall()) {
 			over = append(over, key)
 		}
 	}
@@ -94,7 +94,7 @@ func (r *Registry) endOverrides(ctx context.Context) {
 	ctx = auth.With(ctx, auth.Principal{Name: "rollcall", Door: "override"})
 	for _, key := range over {
 		clear := rollcall.OverridePut{Key: key}
-		_, err := r.append(ctx, rollcall.Batch{Changes: []rollcall.Change{change(ctx, clear, "its time is up")}})
+		_, err := r.append(ctx, rollcall.Batch{Changes: []rollcall.Change{r.change(ctx, clear, "its time is up")}})
 		if err != nil {
 			return // it is tried again in a second
 		}
@@ -120,7 +120,7 @@ func (r *Registry) writePositions(ctx context.Context, n int) {
 			r.soft.Logged(key, p) // it is back where it was registered
 			continue
 		}
-		b.Changes = append(b.Changes, change(ctx, put, "moved"))
+		b.Changes = append(b.Changes, r.change(ctx, put, "moved"))
 		b.If = append(b.If, unchanged(item))
 	}
 	for len(b.Changes) > 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
@@ -39,14 +38,14 @@ func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.O
 		if o.Status == 0 {
 			return rollcall.Invalid("status", "is required: one of healthy, degraded, suspect, starting, unhealthy, draining")
 		}
-		if o.Expires != nil && o.Expires.Before(time.Now()) {
+		if o.Expires != nil && o.Expires.Before(r.o.Wall()) {
 			return rollcall.Invalid("expires", "is in the past")
 		}
-		o = &rollcall.Override{Status: o.Status, Reason: strings.Clone(o.Reason), Expires: o.Expires, By: auth.From(ctx).Name, Since: now()}
+		o = &rollcall.Override{Status: o.Status, Reason: strings.Clone(o.Reason), Expires: o.Expires, By: auth.From(ctx).Name, Since: r.now()}
 		why = o.Reason
 	}
 	_, err := r.append(ctx, rollcall.Batch{
-		Changes: []rollcall.Change{change(ctx, rollcall.OverridePut{Key: key, Override: o}, why)},
+		Changes: []rollcall.Change{r.change(ctx, rollcall.OverridePut{Key: key, Override: o}, why)},
 	})
 	return err
 }
@@ -70,7 +69,7 @@ func (r *Registry) SetSettings(ctx context.Context, key rollcall.ServiceKey, s *
 		return nil
 	}
 	_, err := r.append(ctx, rollcall.Batch{
-		Changes: []rollcall.Change{change(ctx, rollcall.SettingsPut{Service: key, Settings: s}, "")},
+		Changes: []rollcall.Change{r.change(ctx, rollcall.SettingsPut{Service: key, Settings: s}, "")},
 	})
 	return err
 }

@@ -386,6 +386,6 @@ func (r *Registry) Backup(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	s := r.catalog.Snapshot()
-	h := record.Header{Log: s.Log(), Created: r.log.Status().Created, Revision: s.Revision(), At: now()}
+	h := record.Header{Log: s.Log(), Created: r.log.Status().Created, Revision: s.Revision(), At: r.now()}
 	return record.WriteState(w, h, s.State())
 }

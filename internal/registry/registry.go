@@ -59,6 +59,9 @@ type Options struct {
 	// Defaults are the settings of services that have none of their own; nil
 	// fields are Rollcall's.
 	Defaults rollcall.Settings
+	// Wall is the wall clock, nil is the system's. It may jump: it only tells what
+	// time it is in what is written and shown, and when an override is over.
+	Wall func() time.Time
 	// Undamped has every verdict followed, however often one instance's changes.
 	Undamped bool
 	// Probe looks whether somebody is at an instance's address; see
@@ -108,6 +111,9 @@ func New(o Options) *Registry {
 	if o.Limits == (rollcall.Limits{}) {
 		o.Limits = rollcall.DefaultLimits()
 	}
+	if o.Wall == nil {
+		o.Wall = time.Now
+	}
 	start := time.Now()
 	r := &Registry{
 		o: o, log: o.Log, logger: o.Logger, started: start,
@@ -124,7 +130,7 @@ func New(o Options) *Registry {
 	}
 	r.judge = judge.New(judge.Options{
 		Snapshot: r.catalog.Snapshot, Leases: r.leases, Append: r.append, Probe: o.Probe,
-		Defaults: o.Defaults, Undamped: o.Undamped, Logger: o.Logger, Metrics: o.Metrics,
+		Defaults: o.Defaults, Wall: o.Wall, Undamped: o.Undamped, Logger: o.Logger, Metrics: o.Metrics,
 	})
 	r.session = session.New(session.Options{
 		Leases: r.leases, Judge: r.judge.Anew, Now: time.Now, Logger: o.Logger,

@@ -154,7 +154,7 @@ func checkSoft(field string, l *rollcall.Load, p *rollcall.Position) error {
 func (r *Registry) takeIn(key rollcall.Key, rep *rollcall.Report) {
 	changed := false
 	say := func(f rollcall.Finding) {
-		f.Since = now()
+		f.Since = r.now()
 		_, c := r.leases.Report(key, f)
 		changed = changed || c
 	}

@@ -62,7 +62,7 @@ func (r *Registry) sweep(ctx context.Context) error {
 			return 0
 		})
 		for _, v := range verdicts {
-			f := rollcall.Finding{Slot: rollcall.SlotCallers, Status: rollcall.Healthy, Reason: v.Reason, Since: now()}
+			f := rollcall.Finding{Slot: rollcall.SlotCallers, Status: rollcall.Healthy, Reason: v.Reason, Since: r.now()}
 			if v.Eject {
 				f.Status = rollcall.Unhealthy
 				r.metrics.ejections.Inc()

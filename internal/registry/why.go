@@ -79,7 +79,7 @@ func (r *Registry) heard(i *catalog.Item) (es []rollcall.Evidence) {
 	}
 	if _, found := i.Finding(rollcall.SlotLease); !found && ev.TTL > 0 && ev.State == lease.Alive && !ev.Broken {
 		es = append(es, rollcall.Evidence{
-			Source: rollcall.SlotLease, Status: rollcall.Healthy, Since: now().Add(-ev.Silence),
+			Source: rollcall.SlotLease, Status: rollcall.Healthy, Since: r.now().Add(-ev.Silence),
 			Reason: fmt.Sprintf("heard from %v ago, within its TTL of %v", ev.Silence.Round(100*time.Millisecond), rollcall.Duration(ev.TTL)),
 		})
 	}

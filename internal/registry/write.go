@@ -15,14 +15,14 @@ import (
 )
 
 // change returns body as a change by the caller.
-func change(ctx context.Context, body rollcall.Body, why string) rollcall.Change {
+func (r *Registry) change(ctx context.Context, body rollcall.Body, why string) rollcall.Change {
 	p := auth.From(ctx)
-	return rollcall.Change{At: now(), By: p.Name, Via: p.Door, Why: why, Body: body}
+	return rollcall.Change{At: r.now(), By: p.Name, Via: p.Door, Why: why, Body: body}
 }
 
-// now is the time that goes into the log: without a monotonic reading, so that
-// equal times are equal.
-func now() time.Time { return time.Now().UTC().Round(0) }
+// now is the time that goes into the log, by the wall clock: without a monotonic
+// reading, so that equal times are equal.
+func (r *Registry) now() time.Time { return r.o.Wall().UTC().Round(0) }
 
 // authorize is asked by every use case before it does anything.
 func authorize(ctx context.Context, action auth.Action, resource rollcall.Key) error {
@@ -50,7 +50,7 @@ func (r *Registry) register(ctx context.Context, i rollcall.Instance, ifMatch ro
 	if r.renews(key, old, put.Record) {
 		return r.show(old), false, nil
 	}
-	b := rollcall.Batch{Changes: []rollcall.Change{change(ctx, put, "")}}
+	b := rollcall.Batch{Changes: []rollcall.Change{r.change(ctx, put, "")}}
 	if ifMatch != 0 {
 		b.If = []rollcall.Precondition{{Key: key, Revision: ifMatch}}
 	}
@@ -230,7 +230,7 @@ func (r *Registry) RegisterPrepared(ctx context.Context, puts []rollcall.Instanc
 			result.Created = old == nil
 			seen[put.Key] = struct{}{}
 		}
-		b.Changes = append(b.Changes, change(ctx, put, ""))
+		b.Changes = append(b.Changes, r.change(ctx, put, ""))
 		written = append(written, result)
 		if size += len(put.Record); len(written) == manyAtOnce || size > bytesAtOnce {
 			flush()
@@ -319,7 +319,7 @@ func (r *Registry) put(ctx context.Context, item *catalog.Item, i *rollcall.Inst
 		return nil
 	}
 	_, err := r.append(ctx, rollcall.Batch{
-		Changes: []rollcall.Change{change(ctx, put, "")},
+		Changes: []rollcall.Change{r.change(ctx, put, "")},
 		If:      []rollcall.Precondition{unchanged(item)},
 	})
 	return err
@@ -364,7 +364,7 @@ func (r *Registry) Deregister(ctx context.Context, key rollcall.Key, ifMatch rol
 	if old == nil {
 		return nil
 	}
-	b := rollcall.Batch{Changes: []rollcall.Change{change(ctx, rollcall.InstanceRemove{Key: key}, "deregistered")}}
+	b := rollcall.Batch{Changes: []rollcall.Change{r.change(ctx, rollcall.InstanceRemove{Key: key}, "deregistered")}}
 	if ifMatch != 0 {
 		b.If = []rollcall.Precondition{{Key: key, Revision: ifMatch}}
 	}
@@ -398,7 +398,7 @@ func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool, wait ti
 	if _, draining := item.Finding(rollcall.SlotDrain); draining != on {
 		var err error
 		rev, err = r.append(ctx, rollcall.Batch{
-			Changes: []rollcall.Change{change(ctx, put, why)},
+			Changes: []rollcall.Change{r.change(ctx, put, why)},
 			If:      []rollcall.Precondition{{Key: key, Incarnation: item.Incarnation()}},
 		})
 		if err != nil {
