@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 	"internal/httpapi/compress": {},
 	"internal/httpapi/quote":    {},
 	"internal/httpapi/problem":  {".", "internal/httpapi/quote", "internal/watch"},
+	"internal/httpapi/session":  {".", "internal/httpapi/form", "internal/httpapi/problem", "internal/httpapi/quote"},
 	"internal/httpapi/delivery": {"internal/httpapi/cork"}, // tests alone
 	"internal/httpapi/stream": {
 		".", "internal/catalog", "internal/httpapi/compress", "internal/httpapi/delivery", "internal/httpapi/quote",

@@ -85,6 +85,10 @@ func TestReferenceExamples(t *testing.T) {
 // curl runs a command line of curl, as far as the reference uses it.
 func (w *world) curl(command string) string {
 	w.t.Helper()
+	input, upload, piped := strings.Cut(command, " | ")
+	if piped {
+		command = upload
+	}
 	var args []string
 	for _, m := range regexp.MustCompile(`'([^']*)'|(\S+)`).FindAllStringSubmatch(command, -1) {
 		args = append(args, m[1]+m[2])
@@ -106,12 +110,18 @@ func (w *world) curl(command string) string {
 			head = true
 		case "-N":
 			stream = true
+		case "-T":
+			value() // what comes through the pipe
 		default:
 			var ok bool
 			if path, ok = strings.CutPrefix(arg, "localhost:7070"); !ok {
 				w.t.Fatalf("what is %q in %s?", arg, command)
 			}
 		}
+	}
+	if piped {
+		in := strings.NewReplacer(`printf '`, "", `\n`, "\n").Replace(strings.TrimSuffix(input, "'"))
+		return newWorld(w.t, httpapi.Options{}).converse(path, in) // leaves no trace in the other examples
 	}
 	if stream {
 		s := w.watch(path, headers...)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 
 	"github.com/rollcall-registry/rollcall"
@@ -41,4 +42,13 @@ func ParseQuery(raw string) (q rollcall.Query, err error) {
 		return q, err
 	}
 	return q, form.Query(r.params, &q)
+}
+
+// Vouches reports whether a request from a peer vouches for an instance's
+// address.
+func Vouches(peer, address string) bool {
+	r := request{Request: &http.Request{RemoteAddr: peer}}
+	i := rollcall.Instance{Address: address}
+	r.settle(&i)
+	return i.Vouched
 }

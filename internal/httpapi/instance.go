@@ -113,10 +113,22 @@ func (r *request) place(i *rollcall.Instance) error {
 			return rollcall.Invalid(f.name, fmt.Sprintf("is %.260q, but the path says %.260q; leave it out or make them agree", *f.to, of))
 		}
 	}
-	if i.Address == "" {
-		i.Address = r.peer()
-	}
+	r.settle(i)
 	return nil
+}
+
+// settle fills in where an instance is, if it does not say, and notes whether
+// the request came from there. Addresses that mean another machine to everybody
+// are the ones for which that matters: loopback and link-local ones.
+func (r *request) settle(i *rollcall.Instance) {
+	peer := r.peer()
+	if i.Address == "" {
+		i.Address = peer
+	}
+	from, err1 := netip.ParseAddr(peer)
+	at, err2 := netip.ParseAddr(i.Address)
+	at = at.Unmap().WithZone("")
+	i.Vouched = err1 == nil && err2 == nil && (at.IsLoopback() && from.IsLoopback() || at.IsLinkLocalUnicast() && at == from)
 }
 
 // peer returns the address that the request came from. No header has a say in
@@ -200,9 +212,10 @@ func (s *Server) update(r *request) (int, error) {
 		return 0, err
 	}
 	got, err := s.reg.Update(r.ctx, r.key(), match, func(i *rollcall.Instance) error {
+		was, vouched := i.Address, i.Vouched
 		err := patch.Apply(i)
-		if i.Address == "" {
-			i.Address = r.peer()
+		if r.settle(i); i.Address == was {
+			i.Vouched = i.Vouched || vouched
 		}
 		return err
 	})

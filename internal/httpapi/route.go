@@ -69,6 +69,8 @@ func routes() []route {
 		{"POST", pathInstance + "/heartbeat", "heartbeat", "namespace", (*Server).heartbeat, false},
 		{"POST", api + "/heartbeats", "heartbeats", "namespace", large((*Server).heartbeats), false},
 
+		{"POST", api + "/session", "session", "ttl", (*Server).session, true},
+
 		{"POST", pathInstance + "/drain", "drain", "namespace wait", (*Server).drain, false},
 		{"DELETE", pathInstance + "/drain", "endDrain", "namespace", (*Server).endDrain, false},
 		{"PUT", pathInstance + "/override", "setOverride", "namespace", (*Server).setOverride, false},

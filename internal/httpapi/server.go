@@ -21,6 +21,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/httpapi/delivery"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/problem"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/session"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/stream"
 )
 
@@ -30,11 +31,13 @@ type Options struct {
 	Registerer prometheus.Registerer // of this door's metrics; nil: none
 	Metrics    http.Handler          // serves /metrics; nil: 404
 	Pprof      http.Handler          // serves /debug/pprof/; nil: 404
+	Sessions   session.Sessions      // of the core; nil: 501
 
 	MaxBody      int64         // bytes of a request's body, default 64 KiB
 	MaxBatchBody int64         // bytes of one that holds many, default 16 MiB
 	MaxLarge     int64         // bytes of all bodies above MaxBody at once, default 64 MiB
 	MaxBatch     int           // items in one that holds many, default 10,000
+	MaxSession   int           // instances of one session, default 1,000
 	BodyTimeout  time.Duration // for a body to arrive, default 10 s
 	WriteTimeout time.Duration // for a reader to take what it is sent, default 30 s
 
@@ -77,6 +80,8 @@ type Server struct {
 	answers sync.Pool           // of *[]byte, for those of resolve
 	large   *semaphore.Weighted // by bytes, of large bodies
 	queries sync.Pool           // of *rollcall.Query, for queries without parameters
+
+	sessions *session.Door // nil: there are none
 }
 
 // New returns a server of a registry. The composition root gives it an
@@ -90,6 +95,12 @@ func New(reg Registry, o Options) *Server {
 	s.scratch.New = func() any { b := make([]byte, 0, 512); return &b }
 	s.answers.New = func() any { b := make([]byte, 0, 8<<10); return &b }
 	s.queries.New = func() any { return new(rollcall.Query) }
+	if o.Sessions != nil {
+		s.sessions = session.New(o.Sessions, session.Options{
+			Logger: s.o.Logger, MaxLine: int(s.o.MaxBody), OpenTimeout: s.o.BodyTimeout, WriteTimeout: s.o.WriteTimeout,
+			MaxInstances: s.o.MaxSession,
+		})
+	}
 	s.mount(routes())
 	if o.Metrics != nil {
 		s.mux.Handle("GET /metrics", o.Metrics)

@@ -36,6 +36,9 @@ type world struct {
 func newWorld(t testing.TB, o httpapi.Options) *world {
 	t.Helper()
 	reg := newRegistry(t)
+	if o.Sessions == nil {
+		o.Sessions = &sessions{reg: reg}
+	}
 	return serve(t, reg, httpapi.New(reg, o))
 }
 

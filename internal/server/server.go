@@ -33,6 +33,7 @@ type Server struct {
 	registry *registry.Registry
 	webhooks *webhook.Sender
 	listener net.Listener
+	api      *httpapi.Server
 	http     *http.Server
 }
 
@@ -61,14 +62,15 @@ func New(c Config) (s *Server, err error) {
 		Log: s.log, Logger: c.Logger, Metrics: metrics, Version: c.Version, Store: "local",
 		Events: s.webhooks.Send,
 	})
-	s.http = httpapi.HTTPServer(httpapi.New(s.registry, httpapi.Options{
+	s.api = httpapi.New(s.registry, httpapi.Options{
 		Logger:     c.Logger,
 		Registerer: metrics,
 		Metrics:    promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 		Pprof:      profiles(c.Pprof),
 		// A web page may give a name of its own this machine's address.
 		LoopbackOnly: !c.Insecure,
-	}))
+	})
+	s.http = httpapi.HTTPServer(s.api)
 	return s, nil
 }
 
@@ -125,6 +127,7 @@ func (s *Server) serve(ctx, core context.Context, ready func()) error {
 	case <-ctx.Done():
 	case <-serving.Done():
 	}
+	s.api.EndSessions()
 	s.registry.EndStreams()
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()

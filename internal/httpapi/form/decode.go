@@ -19,6 +19,7 @@ type Decoder struct {
 	body string // buf as text, of which what is read are parts; "" until it is needed
 	in   bytes.Buffer
 	json jsontext.Decoder
+	unit string // is read at a time, for errors in its JSON: a body or a line
 	what string // is being read, for errors about the whole of it
 	base int    // levels that a field's name leaves out: those around one item of many
 
@@ -60,7 +61,7 @@ func (d *Decoder) Begin(body []byte) {
 	d.buf, d.body = body, ""
 	d.in = *bytes.NewBuffer(body)
 	d.json.Reset(&d.in)
-	d.what, d.base, d.broken = "the body", 0, false
+	d.unit, d.what, d.base, d.broken = "the body", "the body", 0, false
 }
 
 // Release forgets the body, and its memory if that has become large.
@@ -116,7 +117,8 @@ func (d *Decoder) end() error {
 	case io.EOF:
 		return nil
 	case nil:
-		return rollcall.Invalid("", "the body has something behind its end")
+		d.broken = true
+		return rollcall.Invalid("", d.unit+" has something behind its end")
 	}
 	return d.syntax(err)
 }
@@ -128,20 +130,20 @@ func (d *Decoder) syntax(err error) error {
 	}
 	d.broken = true
 	if err == io.EOF {
-		return rollcall.Invalid("", "the body is empty; it must be JSON")
+		return rollcall.Invalid("", d.unit+" is empty; it must be JSON")
 	}
 	var s *jsontext.SyntacticError
 	if !errors.As(err, &s) {
-		return rollcall.Invalid("", "the body cannot be read: "+err.Error())
+		return rollcall.Invalid("", d.unit+" cannot be read: "+err.Error())
 	}
 	field := d.name(s.JSONPointer, 0)
 	switch {
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		return rollcall.Invalid(field, "is there twice")
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return rollcall.Invalid(field, "the body ends in the middle of its JSON")
+		return rollcall.Invalid(field, d.unit+" ends in the middle of its JSON")
 	}
-	return rollcall.Invalid(field, fmt.Sprintf("is not JSON at byte %d of the body: %v", s.ByteOffset, s.Err))
+	return rollcall.Invalid(field, fmt.Sprintf("is not JSON at byte %d of %s: %v", s.ByteOffset, d.unit, s.Err))
 }
 
 // fail returns an error about the value that was read last.

@@ -207,3 +207,23 @@ func FuzzDecodeAck(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeLine(f *testing.F) {
+	f.Add([]byte(`{"type":"resume","token":"t"}`))
+	f.Add([]byte(`{"type":"register","ref":"1","instance":` + whole + `}`))
+	f.Add([]byte(`{"type":"report","service":"A","id":"b","namespace":"N","status":"degraded","checks":{"a":{"status":"healthy"}}}`))
+	f.Add([]byte(`{"type":"goodbye","service":"a","id":null}`))
+	f.Add([]byte(`{"type":"pong"} {"type":"pong"}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var l Line
+		d := begin(string(body))
+		err := d.Line(&l)
+		fuzzed(t, body, err)
+		if d.Broken() && err == nil || !json.Valid(body) && err == nil {
+			t.Errorf("%q is read as %+v", body, l)
+		}
+		if err == nil && (l.Type == "" || l.Type == LineReport && (l.Key.Service == "" || l.Key.ID == "")) {
+			t.Errorf("%q is read as %+v", body, l)
+		}
+	})
+}

@@ -10,34 +10,37 @@ func (d *Decoder) Report(r *rollcall.Report) error {
 }
 
 func (d *Decoder) report(r *rollcall.Report) error {
-	return d.object(func(name string) error {
-		switch name {
-		case "status":
-			return d.status(&r.Status)
-		case "note":
-			return d.text(&r.Note)
-		case "checks":
-			return d.object(func(name string) error {
-				var c rollcall.CheckReport
-				err := d.object(func(name string) error {
-					switch name {
-					case "status":
-						return d.status(&c.Status)
-					case "note":
-						return d.text(&c.Note)
-					}
-					return d.unknown()
-				})
-				put(&r.Checks, name, c)
-				return err
+	return d.object(func(name string) error { return d.reported(r, name) })
+}
+
+// reported reads one member of a report.
+func (d *Decoder) reported(r *rollcall.Report, name string) error {
+	switch name {
+	case "status":
+		return d.status(&r.Status)
+	case "note":
+		return d.text(&r.Note)
+	case "checks":
+		return d.object(func(name string) error {
+			var c rollcall.CheckReport
+			err := d.object(func(name string) error {
+				switch name {
+				case "status":
+					return d.status(&c.Status)
+				case "note":
+					return d.text(&c.Note)
+				}
+				return d.unknown()
 			})
-		case "load":
-			return d.load(&r.Load)
-		case "position":
-			return d.position(&r.Position)
-		}
-		return d.unknown()
-	})
+			put(&r.Checks, name, c)
+			return err
+		})
+	case "load":
+		return d.load(&r.Load)
+	case "position":
+		return d.position(&r.Position)
+	}
+	return d.unknown()
 }
 
 func (d *Decoder) load(to **rollcall.Load) error {
