@@ -69,7 +69,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	var last error
 	for n := range c.servers {
 		i := (first + n) % len(c.servers)
-		resp, err := c.sendTo(ctx, c.servers[i], k, body)
+		resp, err := c.sendTo(ctx, c.servers[i], k, bytes.NewReader(body))
 		if err == nil {
 			c.last.Store(int32(i))
 			return resp, nil
@@ -100,18 +100,18 @@ func notSent(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-func (c *Client) sendTo(ctx context.Context, s server, k call, body []byte) (*http.Response, error) {
+func (c *Client) sendTo(ctx context.Context, s server, k call, body io.Reader) (*http.Response, error) {
 	target := s.base + "/api/v1/" + k.path
 	if len(k.query) > 0 {
 		target += "?" + k.query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, k.method, target, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, k.method, target, body)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "rollcall-go")
-	if body != nil {
+	if k.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.token != "" {

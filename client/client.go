@@ -34,11 +34,13 @@ type Client struct {
 	timeout time.Duration
 
 	// life ends with Close; mu guards closed, so that no registration begins
-	// to be kept once Close waits for those that are.
+	// to be kept once Close waits for those that are, and session, nil if no
+	// registration is kept by one.
 	life    context.Context
 	end     context.CancelFunc
 	mu      sync.Mutex
 	closed  bool
+	session *session
 	keepers sync.WaitGroup
 }
 

@@ -34,6 +34,10 @@ type fake struct {
 	// has.
 	answer func(w http.ResponseWriter, r *http.Request) bool
 
+	tokens  map[string]bool // of sessions that can be resumed
+	streams []*fakeStream   // that were ever open
+	mute    bool            // streams hear no pings
+
 	conns  chan net.Conn
 	open   []net.Conn
 	down   bool // connections are refused
@@ -51,6 +55,7 @@ func startFake(t *testing.T) *fake {
 	f := &fake{
 		known:  map[string]rollcall.Instance{},
 		said:   map[string]rollcall.Report{},
+		tokens: map[string]bool{},
 		conns:  make(chan net.Conn),
 		closed: make(chan struct{}),
 	}
@@ -59,6 +64,7 @@ func startFake(t *testing.T) *fake {
 	mux.HandleFunc("POST /api/v1/services/{service}/instances/{id}/heartbeat", f.heartbeat)
 	mux.HandleFunc("DELETE /api/v1/services/{service}/instances/{id}", f.remove)
 	mux.HandleFunc("POST /api/v1/services/{service}/instances/{id}/drain", f.drain)
+	mux.HandleFunc("POST /api/v1/session", f.session)
 	server := &http.Server{Handler: f.record(mux)}
 	done := make(chan struct{})
 	go func() {
@@ -187,7 +193,7 @@ func (f *fake) whats() []string {
 func (f *fake) record(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body := new(strings.Builder)
-		b := make([]byte, r.ContentLength)
+		b := make([]byte, max(r.ContentLength, 0)) // that of a session has no end
 		for len(b) > 0 {
 			n, err := r.Body.Read(b)
 			body.Write(b[:n])

@@ -18,6 +18,7 @@ type kept struct {
 	lost     bool               // the registry said that nothing is
 	closed   bool
 	draining bool
+	instead  bool // the lease is of mode ttl instead of session
 
 	said   rollcall.Report // what the registry has heard and still holds
 	unsaid rollcall.Report // what it has not heard
@@ -47,7 +48,8 @@ func (k *kept) plan(err error) (wait time.Duration, ever bool) {
 		return k.failed.next(err), true
 	}
 	k.failed.reset()
-	return jitter(k.period(), 0.2), k.want.Lease.Mode != rollcall.LeaseNone
+	mode := k.want.Lease.Mode
+	return jitter(k.period(), 0.2), mode != rollcall.LeaseNone && mode != rollcall.LeaseSession
 }
 
 // replace sets what is to be registered.
@@ -63,6 +65,13 @@ func (k *kept) replace(inst rollcall.Instance) error {
 	}
 	if inst.Key() != k.want.Key() {
 		return rollcall.Invalid("id", fmt.Sprintf("is that of %s, but this registration keeps %s", inst.Key(), k.want.Key()))
+	}
+	is := k.want.Lease.Mode
+	if mode := &inst.Lease.Mode; *mode == "" && is == rollcall.LeaseSession || *mode == rollcall.LeaseSession && k.instead {
+		*mode = is
+	}
+	if mode := inst.Lease.Mode; mode != is && (mode == rollcall.LeaseSession || is == rollcall.LeaseSession) {
+		return rollcall.Invalid("lease.mode", "cannot become session, or cease to be that, while the lease is kept; close this registration and make another")
 	}
 	var err error
 	k.want, err = wanted(inst)

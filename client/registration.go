@@ -19,25 +19,31 @@ const longestDrain = 10 * time.Minute
 // Registration is an instance whose lease is kept. Its methods may be called
 // at the same time from any goroutine.
 //
-// One goroutine renews the lease every third of its TTL, give or take a fifth.
-// A renewal that failed is tried again soon and for ever, less and less often
+// One goroutine renews a lease of mode ttl every third of its TTL, give or take
+// a fifth. One of mode session is kept by a stream that all of a client's
+// registrations share: nothing is renewed while it is there, and when it breaks
+// it is taken up again. A renewal that failed is tried again soon and for ever, less and less often
 // down to once a period (or once in ten seconds, if that is sooner); a registry
 // that no longer knows the instance gets it again, with the latest data.
 type Registration struct {
 	c      *Client
 	grace  time.Duration
 	notify func(Notice)
+	orTTL  bool
 
 	// turn is a lock whose taking can be given up: who holds its one token may
-	// call the registry for this instance, and use kept. It comes before mu.
+	// call the registry for this instance, and use via and kept. It comes before
+	// mu.
 	turn chan struct{}
+	via  carrier
 	kept kept
 
-	mu   sync.Mutex
-	inst rollcall.Instance // as the registry last showed it
-	err  error             // why the lease is not kept, or nil
-	next time.Time         // when the next attempt is due; zero is at once
-	idle bool              // no attempt is due, ever
+	mu    sync.Mutex
+	inst  rollcall.Instance // as the registry last showed it
+	err   error             // why the lease is not kept, or nil
+	next  time.Time         // when the next attempt is due; zero is at once
+	idle  bool              // no attempt is due, unless it is woken
+	woken bool              // since the last attempt began
 
 	life  context.Context // of the keeper's calls; drop cuts them short
 	drop  context.CancelFunc
@@ -83,6 +89,10 @@ func WithGrace(d time.Duration) RegisterOption { return func(r *Registration) { 
 // nor call Update, Report, Drain or Close.
 func WithNotify(f func(Notice)) RegisterOption { return func(r *Registration) { r.notify = f } }
 
+// OrTTL keeps a lease of mode session by heartbeats, as one of mode ttl, if the
+// server knows no sessions.
+func OrTTL() RegisterOption { return func(r *Registration) { r.orTTL = true } }
+
 // Register registers an instance and keeps its lease until the registration is
 // closed. It fails when the registry cannot be reached or refuses; see
 // [Client.Keep] for not depending on that. An empty id is filled in with a new
@@ -94,7 +104,7 @@ func (c *Client) Register(ctx context.Context, inst rollcall.Instance, opts ...R
 		return nil, err
 	}
 	if err := r.renew(ctx); err != nil {
-		r.drop()
+		r.abandon()
 		return nil, err
 	}
 	return r, r.start()
@@ -128,18 +138,31 @@ func (c *Client) registration(inst rollcall.Instance, opts []RegisterOption) (*R
 		spoke:  make(chan struct{}, 1),
 		done:   make(chan struct{}),
 	}
-	r.life, r.drop = context.WithCancel(c.life)
 	for _, o := range opts {
 		o(r)
 	}
+	if r.via = c; inst.Lease.Mode == rollcall.LeaseSession {
+		if r.via, err = c.join(r, &inst); err != nil {
+			return nil, err
+		}
+	}
+	r.life, r.drop = context.WithCancel(c.life)
 	return r, nil
+}
+
+// abandon frees what a registration holds that is not kept after all.
+func (r *Registration) abandon() {
+	r.drop()
+	if s, ok := r.via.(*session); ok && s.leave(r.kept.want.Key()) {
+		s.over()
+	}
 }
 
 // start begins to keep the lease.
 func (r *Registration) start() error {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
-	if r.c.closed {
+	if r.c.closed { // and the session with it
 		r.drop()
 		return errors.New("the client is closed")
 	}
@@ -187,6 +210,22 @@ func (r *Registration) due() (<-chan time.Time, func()) {
 	}
 	t := time.NewTimer(time.Until(r.next))
 	return t.C, func() { t.Stop() }
+}
+
+// wake has an attempt made in the background at once.
+func (r *Registration) wake() {
+	r.mu.Lock()
+	r.next, r.idle, r.woken = time.Time{}, false, true
+	r.mu.Unlock()
+	r.speakUp()
+}
+
+// speakUp has the keeper look when it is to be next.
+func (r *Registration) speakUp() {
+	select {
+	case r.spoke <- struct{}{}:
+	default:
+	}
 }
 
 // beat makes an attempt in the background. One that hangs must not cost the
@@ -300,7 +339,7 @@ func (r *Registration) close(ctx context.Context) error {
 	}
 	defer r.unlock()
 	r.kept.closed = true
-	return r.c.Deregister(ctx, r.kept.want.Key())
+	return r.via.Deregister(ctx, r.kept.want.Key())
 }
 
 func (r *Registration) draining(ctx context.Context) bool {
@@ -330,20 +369,22 @@ func (r *Registration) lock(ctx context.Context) error {
 // unlock gives the turn back and has the keeper look when it is to be next.
 func (r *Registration) unlock() {
 	<-r.turn
-	select {
-	case r.spoke <- struct{}{}:
-	default:
-	}
+	r.speakUp()
 }
 
 // renew brings the registry up to date and plans the next attempt. Its caller
 // has the turn.
 func (r *Registration) renew(ctx context.Context) error {
+	r.mu.Lock()
+	r.woken = false
+	r.mu.Unlock()
 	err := r.speak(ctx)
 	wait, ever := r.kept.plan(err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.err, r.next, r.idle = err, time.Now().Add(wait), !ever
+	if r.err = err; !r.woken {
+		r.next, r.idle = time.Now().Add(wait), !ever
+	}
 	return err
 }
 
@@ -351,6 +392,9 @@ func (r *Registration) renew(ctx context.Context) error {
 // as it is wanted.
 func (r *Registration) speak(ctx context.Context) error {
 	k := &r.kept
+	if k.accepted != nil && !k.lost && !r.via.knows(k.want.Key()) {
+		k.forgotten()
+	}
 	if !k.current {
 		return r.register(ctx)
 	}
@@ -365,7 +409,7 @@ func (r *Registration) speak(ctx context.Context) error {
 // report makes a heartbeat of what is unsaid.
 func (r *Registration) report(ctx context.Context) error {
 	k := &r.kept
-	got, err := r.c.Heartbeat(ctx, k.want.Key(), k.unsaid)
+	got, err := r.via.Heartbeat(ctx, k.want.Key(), k.unsaid)
 	if err == nil {
 		k.heard(time.Duration(got.TTL))
 	} else if faulty(err) {
@@ -377,7 +421,11 @@ func (r *Registration) report(ctx context.Context) error {
 // register registers what is wanted, then tells what is unsaid of it.
 func (r *Registration) register(ctx context.Context) error {
 	k := &r.kept
-	got, err := r.c.put(ctx, k.registration())
+	got, err := r.via.put(ctx, k.registration())
+	if r.orTTL && errors.Is(err, errNoSessions) {
+		r.withoutSession(err)
+		return r.register(ctx)
+	}
 	if err != nil {
 		if faulty(err) {
 			k.revert()
@@ -404,6 +452,17 @@ func (r *Registration) register(ctx context.Context) error {
 		_, err = r.c.Drain(ctx, k.want.Key(), 0)
 	}
 	return err
+}
+
+// withoutSession goes on with heartbeats.
+func (r *Registration) withoutSession(err error) {
+	r.c.log.Warn("the lease is kept by heartbeats", "err", err)
+	key := r.kept.want.Key()
+	if s, ok := r.via.(*session); ok && s.leave(key) {
+		s.end()
+	}
+	r.via = r.c
+	r.kept.want.Lease.Mode, r.kept.instead = rollcall.LeaseTTL, true
 }
 
 // tell logs a notice and passes it on.

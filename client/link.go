@@ -1,0 +1,248 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/rollcall-registry/rollcall"
+)
+
+// link is one stream of a session, from when it is opened until it breaks.
+type link struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer   // ends the stream when nothing is heard for silence
+	out    chan []byte   // lines to be sent
+	rest   []byte        // of the line that is being sent
+	in     *bufio.Reader // of body
+	body   io.ReadCloser
+
+	silence time.Duration
+	token   string
+	resumed bool
+	server  int // its index
+
+	mu      sync.Mutex // guards what follows
+	asked   map[string]chan received
+	refs    int
+	failure error // why the stream has ended
+}
+
+// name says which instance a line is about.
+type name struct {
+	Service   string `json:"service,omitempty"`
+	ID        string `json:"id,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+}
+
+func nameOf(k rollcall.Key) name { return name{k.Service, k.ID, k.Namespace} }
+
+// sent is a line that goes to the server.
+type sent struct {
+	Type  string `json:"type"`
+	Ref   string `json:"ref,omitempty"`
+	Token string `json:"token,omitempty"`
+	name
+	Instance *rollcall.Instance `json:"instance,omitempty"`
+	*rollcall.Report
+}
+
+func encode(l sent) []byte {
+	b, err := json.Marshal(l)
+	if err != nil { // what cannot be encoded is the server's to refuse, as "null"
+		b = []byte("null")
+	}
+	return append(b, '\n')
+}
+
+// received is a line that came from the server.
+type received struct {
+	Type string `json:"type"`
+	Ref  string `json:"ref"`
+	name
+	Token    string             `json:"token"`
+	TTL      rollcall.Duration  `json:"ttl"`
+	Ping     rollcall.Duration  `json:"ping"`
+	Resumed  bool               `json:"resumed"`
+	Revision rollcall.Revision  `json:"revision"`
+	Instance *rollcall.Instance `json:"instance"`
+
+	Problem string `json:"problem"`
+	Status  int    `json:"status"`
+	Title   string `json:"title"`
+	Detail  string `json:"detail"`
+	Field   string `json:"field"`
+}
+
+func (r *received) err() error {
+	if r.Type != "error" {
+		return nil
+	}
+	return problem{Type: r.Problem, Title: r.Title, Status: r.Status, Detail: r.Detail, Field: r.Field}.err()
+}
+
+// newLink returns a stream that has yet to be opened, for which there is some
+// time.
+func newLink(ctx context.Context, within time.Duration) *link {
+	l := &link{out: make(chan []byte, 16), asked: map[string]chan received{}}
+	l.ctx, l.cancel = context.WithCancelCause(ctx)
+	l.timer = time.AfterFunc(within, func() { l.cancel(errSilent) })
+	return l
+}
+
+// begin takes the answer of the server, which begins with what session it is.
+func (l *link) begin(resp *http.Response) error {
+	l.body = resp.Body
+	l.in = bufio.NewReader(resp.Body)
+	first, err := l.read()
+	if err != nil {
+		return err
+	}
+	if first.Type != "session" || first.Ping <= 0 {
+		return errBroken(fmt.Errorf("it begins with a line of type %q", first.Type))
+	}
+	l.token, l.resumed, l.silence = first.Token, first.Resumed, 3*time.Duration(first.Ping)
+	l.timer.Reset(l.silence)
+	return nil
+}
+
+// close ends the stream, and what waits for answers on it.
+func (l *link) close(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failure == nil {
+		l.failure = errBroken(why)
+	}
+	clear(l.asked)
+	l.timer.Stop()
+	l.cancel(l.failure)
+	if l.body != nil {
+		l.body.Close()
+	}
+}
+
+// errBroken is what is said of a stream that ended.
+func errBroken(why error) error {
+	if why == nil {
+		why = errors.New("it ended")
+	}
+	return &rollcall.Error{Kind: ErrUnreachable, Detail: "the session's stream broke: " + why.Error(), Cause: why}
+}
+
+// Read makes the lines that are sent the body of a request.
+func (l *link) Read(b []byte) (int, error) {
+	if len(l.rest) == 0 {
+		select {
+		case l.rest = <-l.out:
+		case <-l.ctx.Done():
+			return 0, context.Cause(l.ctx)
+		}
+	}
+	n := copy(b, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+// read reads a line.
+func (l *link) read() (r received, err error) {
+	for {
+		line, err := l.in.ReadBytes('\n')
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errors.New("the server ended it")
+			}
+			if cause := context.Cause(l.ctx); cause != nil {
+				err = cause
+			}
+			return r, err
+		}
+		if l.silence > 0 {
+			l.timer.Reset(l.silence)
+		}
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			return r, fmt.Errorf("a line of the server could not be read: %w", err)
+		}
+		return r, nil
+	}
+}
+
+// next returns the next line that is no answer and no sign of life.
+func (l *link) next() (received, error) {
+	for {
+		r, err := l.read()
+		switch {
+		case err != nil:
+			return r, err
+		case r.Type == "ping":
+			select {
+			case l.out <- []byte("{\"type\":\"pong\"}\n"):
+			default: // other lines wait to be sent, and will do
+			}
+		case r.Ref != "":
+			l.answered(r)
+		default:
+			return r, nil
+		}
+	}
+}
+
+func (l *link) answered(r received) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if answer := l.asked[r.Ref]; answer != nil {
+		answer <- r // it has room
+		delete(l.asked, r.Ref)
+	}
+}
+
+// ask sends a line and returns its answer.
+func (l *link) ask(ctx context.Context, line sent) (received, error) {
+	answer := make(chan received, 1)
+	l.mu.Lock()
+	l.refs++
+	line.Ref = strconv.Itoa(l.refs)
+	l.asked[line.Ref] = answer
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		delete(l.asked, line.Ref)
+		l.mu.Unlock()
+	}()
+	select {
+	case l.out <- encode(line):
+	case <-l.ctx.Done():
+		return received{}, l.why()
+	case <-ctx.Done():
+		return received{}, ctx.Err()
+	}
+	select {
+	case r := <-answer:
+		return r, r.err()
+	case <-l.ctx.Done():
+		return received{}, l.why()
+	case <-ctx.Done():
+		return received{}, ctx.Err()
+	}
+}
+
+// why returns why the stream has ended.
+func (l *link) why() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failure != nil {
+		return l.failure
+	}
+	return errBroken(context.Cause(l.ctx))
+}
