@@ -84,6 +84,8 @@ func (h *held) Goodbye(ctx context.Context, ks ...rollcall.Key) error {
 	return nil
 }
 
+func (h *held) Leave() { h.Break("left") }
+
 func (h *held) Break(why string) {
 	if h.core.broke != nil {
 		h.core.broke <- why
@@ -225,7 +227,7 @@ func TestSessionBreaks(t *testing.T) {
 		"end of file": {end: func(c *caller) { c.conn.CloseWrite() }, why: "the stream broke: unexpected EOF"},
 		"end of body": {end: func(c *caller) { io.WriteString(c.conn, "0\r\n\r\n") }, why: "the stream ended without a goodbye"},
 		"reset":       {end: func(c *caller) { c.conn.SetLinger(0); c.conn.Close() }, why: "the stream broke: connection reset by peer"},
-		"half-open":   {ttl: 100 * time.Millisecond, end: func(*caller) {}, why: "nothing was heard for 100ms"},
+		"half-open":   {ttl: 100 * time.Millisecond, end: func(*caller) {}, why: "left"},
 		"garbage":     {end: func(c *caller) { c.say("]") }, why: "a line was not JSON"},
 		"oversize":    {o: httpapi.Options{MaxBody: 512}, end: func(c *caller) { c.say(strings.Repeat(" ", 1000)) }, why: "a line was not JSON"},
 		"bad chunk":   {end: func(c *caller) { io.WriteString(c.conn, "zz\r\n") }, why: "the stream broke: invalid byte in chunk length"},
@@ -241,7 +243,7 @@ func TestSessionBreaks(t *testing.T) {
 					}
 				}
 			},
-			why: "the client did not read",
+			why: "left",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall/internal/httpapi"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/session"
 	"github.com/rollcall-registry/rollcall/internal/registry"
 	"github.com/rollcall-registry/rollcall/internal/store/local"
 	"github.com/rollcall-registry/rollcall/internal/webhook"
@@ -63,6 +64,7 @@ func New(c Config) (s *Server, err error) {
 		Events: s.webhooks.Send,
 	})
 	s.api = httpapi.New(s.registry, httpapi.Options{
+		Sessions:   sessions{s.registry},
 		Logger:     c.Logger,
 		Registerer: metrics,
 		Metrics:    promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
@@ -141,6 +143,13 @@ func (s *Server) serve(ctx, core context.Context, ready func()) error {
 // Close frees what New took, if Run was not called.
 func (s *Server) Close() error {
 	return errors.Join(s.listener.Close(), s.log.Close())
+}
+
+// sessions are the registry's, as the door knows them.
+type sessions struct{ r *registry.Registry }
+
+func (s sessions) OpenSession(ctx context.Context, token string, ttl time.Duration) (session.Session, bool, error) {
+	return s.r.OpenSession(ctx, token, ttl)
 }
 
 // profiles serves net/http/pprof without its registrations on the default mux.

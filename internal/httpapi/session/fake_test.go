@@ -63,6 +63,7 @@ func (c *core) Ping() time.Duration       { return c.ping }
 func (c *core) Lost() <-chan rollcall.Key { return c.lost }
 func (c *core) Alive()                    { c.mu.Lock(); c.alive++; c.mu.Unlock() }
 func (c *core) Break(why string)          { c.broke <- why }
+func (c *core) Leave()                    { c.broke <- "left" }
 
 func (c *core) Register(_ context.Context, i rollcall.Instance, _ rollcall.Revision) (rollcall.Instance, bool, error) {
 	i.Normalize()

@@ -51,6 +51,9 @@ type Session interface {
 	Lost() <-chan rollcall.Key
 	// Break says that the stream ended without a goodbye, and why.
 	Break(why string)
+	// Leave says that the stream is not served any more because nothing was heard
+	// on it, or taken from it, for too long: whose fault that is is not known here.
+	Leave()
 }
 
 // Conn is the stream under a session. What is written is sent at once. One

@@ -212,7 +212,7 @@ func TestBreak(t *testing.T) {
 		p.want("type", "registered")
 		go io.Copy(io.Discard, p.conn)
 		began := time.Now()
-		if why := <-c.broke; why != "nothing was heard for 15s" || time.Since(began) != 15*time.Second {
+		if why := <-c.broke; why != "left" || time.Since(began) != 15*time.Second {
 			t.Errorf("broken %q after %v", why, time.Since(began))
 		}
 	})
@@ -253,7 +253,7 @@ func TestSlowReader(t *testing.T) {
 		p.say("")
 		p.want("type", "session")
 		began := time.Now()
-		if why := <-c.broke; why != "the client did not read" || time.Since(began) != 7*time.Second {
+		if why := <-c.broke; why != "left" || time.Since(began) != 7*time.Second {
 			t.Errorf("broken %q after %v; want 2s to the ping, and 5s", why, time.Since(began))
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -85,8 +86,12 @@ func (st *stream) part(err error) {
 	if answered {
 		why = "a line was not JSON"
 	}
-	st.s.Break(why)
-	st.d.o.Logger.Debug("a session broke", "why", why)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		st.s.Leave() // this process may have been stopped, and heard nobody
+	} else {
+		st.s.Break(why)
+	}
+	st.d.o.Logger.Debug("a session's stream ended", "why", why)
 	if answered {
 		st.refuse(&form.Line{}, wrong.error)
 	}
