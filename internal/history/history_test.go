@@ -1,36 +1,52 @@
 package history
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
 )
 
+const logA, logB = rollcall.LogID("aaaaaaaaaaaaaaaa"), rollcall.LogID("bbbbbbbbbbbbbbbb")
+
 var epoch = time.Unix(1_700_000_000, 0).UTC()
 
+func second(n int) time.Time { return epoch.Add(time.Duration(n) * time.Second) }
+
 // event is the nth event, one a second, of three services in turn.
-func event(n int) rollcall.Event {
-	return rollcall.Event{
-		Revision: rollcall.Revision(n), At: epoch.Add(time.Duration(n) * time.Second), Type: "registered",
+func event(n int) Entry {
+	return Entry{Log: logA, Image: fmt.Sprint("before ", n), Event: rollcall.Event{
+		Revision: rollcall.Revision(n + 1), At: second(n), Type: "registered",
 		Namespace: []string{"default", "other"}[n%2], Service: []string{"a", "B", "c"}[n%3], ID: fmt.Sprint(n % 5),
-	}
+	}}
 }
 
-func filled(n int) *History {
-	h := new(History)
-	for i := range n {
-		h.Add(event(i))
+// open opens a history in which it is an hour after the epoch.
+func open(t testing.TB, dir string, most int64) *History {
+	t.Helper()
+	h, err := Open(dir, Options{MaxBytes: most, Now: func() time.Time { return epoch.Add(1000 * time.Hour) }})
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { h.Close() })
 	return h
 }
 
-// list pages through all that matches.
-func list(t testing.TB, h *History, f rollcall.EventFilter, limit int) (revisions []int) {
+func fill(h *History, from, to int) {
+	for i := from; i < to; i++ {
+		h.Add(event(i))
+	}
+}
+
+// list pages through all that matches and returns when, in seconds, it was.
+func list(t testing.TB, h *History, f rollcall.EventFilter, limit int) (seconds []int) {
 	t.Helper()
 	for after, pages := "", 0; ; pages++ {
 		es, next, err := h.Events(f, after, limit)
@@ -41,21 +57,49 @@ func list(t testing.TB, h *History, f rollcall.EventFilter, limit int) (revision
 			t.Fatalf("a page of %d, with next %q", len(es), next)
 		}
 		for _, e := range es {
-			revisions = append(revisions, int(e.Revision))
+			if e.Type == TypeGap {
+				seconds = append(seconds, -1)
+				continue
+			}
+			seconds = append(seconds, int(e.At.Sub(epoch)/time.Second))
 		}
 		if next == "" {
-			return revisions
+			return seconds
 		}
-		if pages > 2*Capacity {
+		if after == next || pages > 1_000_000 {
 			t.Fatal("the listing does not end")
 		}
 		after = next
 	}
 }
 
+// down returns from-1 … to.
+func down(from, to int) (ns []int) {
+	for n := from - 1; n >= to; n-- {
+		ns = append(ns, n)
+	}
+	return ns
+}
+
+// stored returns a history of events with some on disk, some in the tail and
+// some in memory alone.
+func stored(t *testing.T, n int) *History {
+	h := open(t, t.TempDir(), 0)
+	fill(h, 0, n/4)
+	h.mu.Lock()
+	h.seal()
+	h.mu.Unlock()
+	fill(h, n/4, n/2)
+	if !h.flush() {
+		t.Fatal("not written")
+	}
+	fill(h, n/2, n)
+	return h
+}
+
 func TestFilters(t *testing.T) {
-	h := filled(30)
-	at := func(n int) time.Time { return epoch.Add(time.Duration(n) * time.Second) }
+	memory := open(t, "", 0)
+	fill(memory, 0, 30)
 	for _, tt := range []struct {
 		name string
 		f    rollcall.EventFilter
@@ -66,13 +110,14 @@ func TestFilters(t *testing.T) {
 		{"namespace in capitals", rollcall.EventFilter{Namespace: "OTHER"}, func(n int) bool { return n%2 == 1 }},
 		{"service", rollcall.EventFilter{Service: "a"}, func(n int) bool { return n%3 == 0 }},
 		{"service in another case", rollcall.EventFilter{Service: "A"}, func(n int) bool { return n%3 == 0 }},
+		{"service written in capitals", rollcall.EventFilter{Service: "b"}, func(n int) bool { return n%3 == 1 }},
 		{"id", rollcall.EventFilter{ID: "3"}, func(n int) bool { return n%5 == 3 }},
-		{"since, inclusive", rollcall.EventFilter{Since: at(20)}, func(n int) bool { return n >= 20 }},
-		{"until, exclusive", rollcall.EventFilter{Until: at(20)}, func(n int) bool { return n < 20 }},
-		{"a time between", rollcall.EventFilter{Since: at(10), Until: at(12).Add(1)}, func(n int) bool { return n >= 10 && n <= 12 }},
-		{"all at once", rollcall.EventFilter{Namespace: "default", Service: "a", ID: "1", Since: at(1), Until: at(20)}, func(n int) bool { return n == 6 }},
+		{"since, inclusive", rollcall.EventFilter{Since: second(20)}, func(n int) bool { return n >= 20 }},
+		{"until, exclusive", rollcall.EventFilter{Until: second(20)}, func(n int) bool { return n < 20 }},
+		{"a time between", rollcall.EventFilter{Since: second(10), Until: second(12).Add(1)}, func(n int) bool { return n >= 10 && n <= 12 }},
+		{"all at once", rollcall.EventFilter{Namespace: "default", Service: "a", ID: "1", Since: second(1), Until: second(20)}, func(n int) bool { return n == 6 }},
 		{"nothing", rollcall.EventFilter{Service: "x"}, func(int) bool { return false }},
-		{"an empty time", rollcall.EventFilter{Since: at(5), Until: at(5)}, func(int) bool { return false }},
+		{"an empty time", rollcall.EventFilter{Since: second(5), Until: second(5)}, func(int) bool { return false }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var want []int
@@ -81,9 +126,11 @@ func TestFilters(t *testing.T) {
 					want = append(want, n)
 				}
 			}
-			for _, limit := range []int{1, 2, 3, 29, 30, 31, 1000} {
-				if got := list(t, h, tt.f, limit); !slices.Equal(got, want) {
-					t.Errorf("in pages of %d: %v, want %v", limit, got, want)
+			for name, h := range map[string]*History{"memory": memory, "disk": stored(t, 30)} {
+				for _, limit := range []int{1, 2, 3, 29, 30, 31, 1000} {
+					if got := list(t, h, tt.f, limit); !slices.Equal(got, want) {
+						t.Errorf("%s, in pages of %d: %v, want %v", name, limit, got, want)
+					}
 				}
 			}
 		})
@@ -91,14 +138,20 @@ func TestFilters(t *testing.T) {
 }
 
 func TestEmpty(t *testing.T) {
-	h := new(History)
-	if got := list(t, h, rollcall.EventFilter{}, 10); got != nil {
-		t.Errorf("%v", got)
+	for _, dir := range []string{"", t.TempDir()} {
+		h := open(t, dir, 0)
+		if got := list(t, h, rollcall.EventFilter{}, 10); got != nil {
+			t.Errorf("%v", got)
+		}
+		log, rev := h.Last()
+		if log != "" || rev != 0 || h.Len() != 0 || h.Bytes() != 0 || !h.Oldest().IsZero() {
+			t.Errorf("%s at %d, %d entries, %d bytes, back to %v", log, rev, h.Len(), h.Bytes(), h.Oldest())
+		}
 	}
 }
 
 func TestCursors(t *testing.T) {
-	h := filled(10)
+	h := stored(t, 10)
 	for _, after := range []string{"x", "-1", "11", "1.5", "18446744073709551616", " 1"} {
 		_, _, err := h.Events(rollcall.EventFilter{}, after, 5)
 		if e, ok := errors.AsType[*rollcall.Error](err); !ok || e.Kind != rollcall.ErrInvalid || e.Field != "after" {
@@ -112,52 +165,55 @@ func TestCursors(t *testing.T) {
 	}
 	h.Add(event(10), event(11))
 	es, _, err = h.Events(rollcall.EventFilter{}, next, 4)
-	if err != nil || len(es) != 4 || es[0].Revision != 5 || es[3].Revision != 2 {
-		t.Errorf("%+v, %v; want 5 to 2", es, err)
+	if err != nil || len(es) != 4 || es[0].Revision != 6 || es[3].Revision != 3 {
+		t.Errorf("%+v, %v; want 6 to 3", es, err)
 	}
 }
 
-// TestWrapAround fills the ring up and writes over its oldest.
-func TestWrapAround(t *testing.T) {
-	h := filled(Capacity - 1)
+// TestMemoryIsBounded: without a disk the oldest blocks go.
+func TestMemoryIsBounded(t *testing.T) {
+	const most, total = 4 * blockSize, 50_000
+	h := open(t, "", most)
+	fill(h, 0, 10)
 	_, next, err := h.Events(rollcall.EventFilter{}, "", 3)
 	if err != nil {
 		t.Fatal(err)
 	}
-	total := Capacity - 1
-	for _, more := range []int{0, 1, 1, 1, Capacity / 2, Capacity} {
-		for range more {
-			h.Add(event(total))
-			total++
-		}
-		got := list(t, h, rollcall.EventFilter{}, 70_001)
-		if n := min(total, Capacity); len(got) != n || got[0] != total-1 || got[n-1] != total-n {
-			t.Fatalf("of %d: %d events from %d to %d", total, len(got), got[0], got[len(got)-1])
-		}
-		for i := range got[1:] {
-			if got[i] != got[i+1]+1 {
-				t.Fatalf("%d comes after %d", got[i+1], got[i])
-			}
-		}
+	fill(h, 10, total)
+	n := h.Len()
+	if got := h.Bytes(); got > most+blockSize || got < most-blockSize {
+		t.Errorf("%d bytes are kept, of %d", got, most)
+	}
+	if got := list(t, h, rollcall.EventFilter{}, 7001); !slices.Equal(got, down(total, total-n)) {
+		t.Errorf("%d events of %d, from %d to %d", len(got), n, got[0], got[len(got)-1])
+	}
+	if got, want := h.Oldest(), second(total-n-1); !got.Equal(want) {
+		t.Errorf("the past is known back to %v, want %v", got, want)
 	}
 	// The page that the first cursor stood for is gone: the listing ends.
 	if es, next, err := h.Events(rollcall.EventFilter{}, next, 3); err != nil || len(es) != 0 || next != "" {
 		t.Errorf("%d events, next %q, %v", len(es), next, err)
 	}
+	if h.Lost() != 0 {
+		t.Errorf("%d events are lost", h.Lost())
+	}
 }
 
-// TestAtOnce lists while events are added.
+// TestAtOnce lists and looks back while events are added and written, and old
+// ones removed.
 func TestAtOnce(t *testing.T) {
-	h := filled(Capacity)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for n := range 5_000 {
-			h.Add(event(Capacity + n))
+	h := open(t, t.TempDir(), 200<<10)
+	ctx, cancel := context.WithCancel(t.Context())
+	var adding, running sync.WaitGroup
+	running.Go(func() { h.Run(ctx) })
+	adding.Go(func() {
+		for n := range 60_000 {
+			h.Add(event(n))
 		}
 	})
-	for range 3 {
-		wg.Go(func() {
-			for range 4 {
+	for range 2 {
+		adding.Go(func() {
+			for range 10 {
 				last := -1
 				for _, n := range list(t, h, rollcall.EventFilter{Service: "a"}, 1000) {
 					if n%3 != 0 || last >= 0 && n != last-3 {
@@ -168,28 +224,83 @@ func TestAtOnce(t *testing.T) {
 				}
 			}
 		})
+		adding.Go(func() {
+			for range 20 {
+				at := h.Oldest()
+				before, err := h.Since(at, rollcall.NewServiceKey("default", "a"))
+				if e, ok := errors.AsType[*rollcall.Error](err); err != nil && (!ok || e.Field != "at") || len(before) > 5 {
+					t.Errorf("since %v: %d images, %v", at, len(before), err)
+				}
+			}
+		})
 	}
-	wg.Wait()
+	adding.Wait()
+	cancel()
+	running.Wait()
+	if got := h.Bytes(); got > 200<<10+blockSize {
+		t.Errorf("%d bytes of history", got)
+	}
 }
 
-func BenchmarkAdd(b *testing.B) {
-	h := filled(Capacity)
+// TestWritesWithinASecond: what was added is durable a second later, and at once
+// when Run ends.
+func TestWritesWithinASecond(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t, dir, 0)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- h.Run(ctx) }()
+		h.Add(event(0))
+		time.Sleep(flushEvery)
+		synctest.Wait()
+		if log, rev := h.Last(); log != logA || rev != 1 {
+			t.Errorf("after a second %s at %d is durable", log, rev)
+		}
+		h.Add(event(1))
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if _, rev := h.Last(); rev != 2 {
+			t.Errorf("in the end %d is durable", rev)
+		}
+	})
+	if got := list(t, open(t, dir, 0), rollcall.EventFilter{}, 10); !slices.Equal(got, down(2, 0)) {
+		t.Errorf("read back: %v", got)
+	}
+}
+
+// TestTooLarge: an entry that nothing could read back is a gap.
+func TestTooLarge(t *testing.T) {
+	h := open(t, t.TempDir(), 0)
+	fill(h, 0, 3)
+	e := event(3)
+	e.Image = strings.Repeat("x", maxEntry)
+	h.Add(e, event(4))
+	if !h.flush() {
+		t.Fatal("not written")
+	}
+	if got := list(t, h, rollcall.EventFilter{}, 10); !slices.Equal(got, []int{4, -1, 2, 1, 0}) {
+		t.Errorf("%v", got)
+	}
+	if got := h.Oldest(); !got.Equal(second(3)) {
+		t.Errorf("the past is known back to %v", got)
+	}
+	e.Image = strings.Repeat("x", maxEntry-200)
+	e.Revision = 9
+	h.Add(e)
+	if got := list(t, h, rollcall.EventFilter{}, 10); len(got) != 6 || got[0] != 3 {
+		t.Errorf("%v", got)
+	}
+}
+
+func BenchmarkAddMemory(b *testing.B) {
+	h := open(b, "", 0)
 	e := event(1)
 	b.ReportAllocs()
 	for b.Loop() {
+		e.Revision++
 		h.Add(e)
-	}
-}
-
-// BenchmarkEvents looks for what is not there.
-func BenchmarkEvents(b *testing.B) {
-	h := filled(Capacity)
-	for name, f := range map[string]rollcall.EventFilter{"service": {Service: "x"}, "id": {ID: "x"}} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				h.Events(f, "", 100)
-			}
-		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/history"
 	"github.com/rollcall-registry/rollcall/internal/lease"
 	"github.com/rollcall-registry/rollcall/internal/record"
 	"github.com/rollcall-registry/rollcall/internal/watch"
@@ -100,7 +101,7 @@ func (r *Registry) publish(since rollcall.Revision) {
 		e := &events[i]
 		if e.Change != nil {
 			if ev, ok := r.story(e); ok {
-				r.history.Add(ev)
+				r.history.Add(history.Entry{Event: ev, Log: s.Log()})
 				if read && r.o.Events != nil {
 					r.o.Events(ev)
 				}

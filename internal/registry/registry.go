@@ -54,6 +54,7 @@ type Options struct {
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil: none
 	Limits  rollcall.Limits       // zero: the defaults
+	History *history.History      // nil: one in memory
 	Version string                // of the program, for the status
 	Store   string                // name of the kind of log, for the status
 	// Defaults are the settings of services that have none of their own; nil
@@ -87,8 +88,8 @@ type Registry struct {
 	judge    *judge.Judge
 	soft     *load.Table
 	outliers *load.Outliers
-	sweepNow chan struct{} // holds one token when callers' reports are to be looked at
-	history  history.History
+	sweepNow chan struct{}    // holds one token when callers' reports are to be looked at
+	history  *history.History // written by the apply loop alone
 	applied  progress
 	acked    atomic.Uint64 // newest revision that an Append returned
 	foreign  atomic.Bool   // somebody knew another log; see settling
@@ -114,9 +115,13 @@ func New(o Options) *Registry {
 	if o.Wall == nil {
 		o.Wall = time.Now
 	}
+	if o.History == nil {
+		o.History, _ = history.Open("", history.Options{}) // fails for want of a directory alone
+	}
 	start := time.Now()
 	r := &Registry{
 		o: o, log: o.Log, logger: o.Logger, started: start,
+		history:  o.History,
 		catalog:  catalog.New(),
 		hub:      watch.NewHub(time.Now),
 		leases:   lease.New(func() time.Duration { return time.Since(start) }),
