@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rollcall-registry/rollcall/internal/history"
 	"github.com/rollcall-registry/rollcall/internal/httpapi"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/session"
@@ -31,6 +32,7 @@ const stopWithin = 10 * time.Second
 type Server struct {
 	config   Config
 	log      *local.Log
+	history  *history.History
 	registry *registry.Registry
 	webhooks *webhook.Sender
 	listener net.Listener
@@ -59,8 +61,12 @@ func New(c Config) (s *Server, err error) {
 	if s.log, err = local.Open(c.DataDir, local.Options{Logger: c.Logger, Registerer: metrics}); err != nil {
 		return nil, errors.Join(err, s.listener.Close())
 	}
+	// History lies beside the log, whose lock keeps others out of both.
+	if s.history, err = history.Open(c.DataDir, history.Options{Logger: c.Logger}); err != nil {
+		return nil, errors.Join(err, s.log.Close(), s.listener.Close())
+	}
 	s.registry = registry.New(registry.Options{
-		Log: s.log, Logger: c.Logger, Metrics: metrics, Version: c.Version, Store: "local",
+		Log: s.log, History: s.history, Logger: c.Logger, Metrics: metrics, Version: c.Version, Store: "local",
 		Events: s.webhooks.Send,
 	})
 	s.api = httpapi.New(s.registry, httpapi.Options{
@@ -84,11 +90,15 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 // the log is written, and the log is closed. ready is called once everything is
 // served.
 func (s *Server) Run(ctx context.Context, ready func()) (err error) {
-	defer func() { err = errors.Join(err, s.log.Close()) }()
+	defer func() { err = errors.Join(err, s.history.Close(), s.log.Close()) }()
 	core, stopCore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCore()
+	keep, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopKeeping()
 	var g errgroup.Group
+	g.Go(func() error { return s.history.Run(keep) })
 	g.Go(func() error {
+		defer stopKeeping() // history ends with what the registry did last
 		defer stopCore()
 		return s.registry.Run(core)
 	})
@@ -142,7 +152,7 @@ func (s *Server) serve(ctx, core context.Context, ready func()) error {
 
 // Close frees what New took, if Run was not called.
 func (s *Server) Close() error {
-	return errors.Join(s.listener.Close(), s.log.Close())
+	return errors.Join(s.listener.Close(), s.history.Close(), s.log.Close())
 }
 
 // sessions are the registry's, as the door knows them.

@@ -180,6 +180,45 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestHistoryOutlivesItsLog: events are there after a restart, once each, and
+// still when the log is gone; then they end with a gap.
+func TestHistoryOutlivesItsLog(t *testing.T) {
+	dir := t.TempDir()
+	run := func(id, want string) {
+		t.Helper()
+		s := rollcalltest.Run(t, server.Config{DataDir: dir})
+		c := dial(t, s)
+		if _, err := c.Put(t.Context(), rollcall.Instance{Service: "payments", ID: id, Lease: rollcall.Lease{Mode: rollcall.LeaseNone}}); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for e, err := range c.Events(t.Context(), rollcall.EventFilter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, strings.TrimSpace(e.Type+" "+e.ID))
+		}
+		if got := strings.Join(got, ", "); got != want {
+			t.Errorf("with %s: %s, want %s", id, got, want)
+		}
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("p-1", "registered p-1")
+	run("p-2", "registered p-2, registered p-1")
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if name.Name() != "history" {
+			os.Remove(filepath.Join(dir, name.Name()))
+		}
+	}
+	run("p-3", "registered p-3, gap, registered p-2, registered p-1")
+}
+
 // TestBackupAndRestore goes through the API and back into a server.
 func TestBackupAndRestore(t *testing.T) {
 	first := rollcalltest.Start(t)
