@@ -35,6 +35,8 @@ type Event struct {
 	ID        string // empty: the service's settings
 	Before    *Item
 	After     *Item
+	// Was is the image of the service's settings before, where ID is empty.
+	Was string
 	// Change caused it. Whoever keeps events for long should let go of it: it
 	// keeps the batch it came in.
 	Change *rollcall.Change
@@ -248,8 +250,9 @@ func (c *Catalog) change(ch *rollcall.Change) error {
 		c.override(ch, b)
 	case rollcall.SettingsPut:
 		v := c.touch(b.Service, ch)
+		was := v.Image()
 		v.settings = b.Settings
-		c.event(ch, b.Service, "", nil, nil)
+		c.decided(ch, b.Service, was)
 	case rollcall.GuardPut:
 		c.guard(ch, b)
 	case rollcall.Unknown:
@@ -427,7 +430,15 @@ func (c *Catalog) guard(ch *rollcall.Change, b rollcall.GuardPut) {
 	if c.next.guards[b.Service] = b.Guard; b.Guard == nil {
 		delete(c.next.guards, b.Service)
 	}
-	c.event(ch, b.Service, "", nil, nil)
+	c.decided(ch, b.Service, c.next.viewOrDraft(c.drafts, b.Service).Image())
+}
+
+// decided tells that something changed for a service as a whole.
+func (c *Catalog) decided(ch *rollcall.Change, service rollcall.ServiceKey, was string) {
+	if !c.reset {
+		c.event(ch, service, "", nil, nil)
+		c.events[len(c.events)-1].Was = was
+	}
 }
 
 func (c *Catalog) keep(ch *rollcall.Change, b rollcall.Unknown) {

@@ -41,12 +41,11 @@ func TestPast(t *testing.T) {
 		ch := g.change(m)
 		ch.Revision = rev
 		m.apply(ch)
-		was := c.Snapshot()
 		var us []undo
 		for _, e := range apply(rollcall.Entry{Log: "0123456789abcdef", Revision: rev, Changes: []rollcall.Change{ch}}) {
 			key := rollcall.Key{ServiceKey: e.Service, ID: e.ID}
 			if e.ID == "" {
-				us = append(us, undo{key, was.View(e.Service).Image()})
+				us = append(us, undo{key, e.Was})
 			} else if e.Change != nil { // what follows from a panic need not be told
 				us = append(us, undo{key, e.Before.Image()})
 			}

@@ -174,7 +174,8 @@ func (h *History) Add(es ...Entry) {
 }
 
 // Gap records that the past before at is not known as a whole, and why. It is
-// listed as an event of its own.
+// listed as an event of its own, except that without a reason nothing is missing:
+// there is no past before at.
 func (h *History) Gap(log rollcall.LogID, at time.Time, why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -184,6 +185,9 @@ func (h *History) Gap(log rollcall.LogID, at time.Time, why string) {
 	}
 	h.put(&e)
 }
+
+// begins reports whether e says where history begins.
+func (e *Entry) begins() bool { return e.Type == TypeGap && e.Why == "" }
 
 // has reports whether an entry was added before. mu is held.
 func (h *History) has(e *Entry) bool {

@@ -81,7 +81,7 @@ func (h *History) Events(f rollcall.EventFilter, after string, limit int) (es []
 	f.Namespace, f.Service = strings.ToLower(f.Namespace), strings.ToLower(f.Service)
 	// take adds what matches and reports whether there is room for more.
 	take := func(number uint64, e *Entry) bool {
-		if number > n || !matches(&f, &e.Event) {
+		if number > n || e.begins() || !matches(&f, &e.Event) {
 			return true
 		}
 		if len(es) == limit {

@@ -44,7 +44,7 @@ type Instances interface {
 type Catalog interface {
 	Instance(ctx context.Context, key rollcall.Key) (rollcall.Instance, error)
 	Instances(ctx context.Context, f rollcall.InstanceFilter, after string, limit int) (is []rollcall.Instance, next string, err error)
-	Services(ctx context.Context, namespace, after string, limit int) (ss []rollcall.ServiceSummary, next string, err error)
+	Services(ctx context.Context, namespace string, at time.Time, after string, limit int) (ss []rollcall.ServiceSummary, next string, err error)
 	// Resolve answers at once, or as the query's conditions say (MinRevision,
 	// After and Wait).
 	Resolve(ctx context.Context, q *rollcall.Query) (*resolve.Answer, error)

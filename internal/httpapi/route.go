@@ -56,7 +56,7 @@ func routes() []route {
 		{"GET", api + "/watch", "watch", "namespace query", (*Server).watch, true},
 		{"POST", api + "/watch/ack", "acknowledge", "", (*Server).ack, false},
 		{"GET", pathService + "/watchers", "listWatchers", "namespace", (*Server).watchers, false},
-		{"GET", api + "/services", "listServices", "namespace limit after", (*Server).listServices, false},
+		{"GET", api + "/services", "listServices", "namespace at limit after", (*Server).listServices, false},
 
 		{"PUT", pathInstance, "registerInstance", "namespace wait", (*Server).register, false},
 		{"PATCH", pathInstance, "updateInstance", "namespace", (*Server).update, false},

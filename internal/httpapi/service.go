@@ -3,8 +3,10 @@ package httpapi
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 )
 
 // Bounds of pages.
@@ -32,7 +34,13 @@ func (s *Server) listServices(r *request) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	ss, next, err := s.reg.Services(r.ctx, r.param("namespace"), r.param("after"), limit)
+	var at time.Time
+	if v := r.param("at"); v != "" {
+		if at, err = form.Moment(v, time.Now(), -1); err != nil {
+			return 0, rollcall.Invalid("at", err.Error())
+		}
+	}
+	ss, next, err := s.reg.Services(r.ctx, r.param("namespace"), at, r.param("after"), limit)
 	if err != nil {
 		return 0, err
 	}

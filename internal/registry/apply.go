@@ -43,6 +43,7 @@ func (r *Registry) followOnce(ctx context.Context) error {
 	known := r.log.Status().Revision
 	since := rollcall.Revision(0) // events are complete behind it, if not for longer
 	pending := 0                  // entries that are not published
+	var newest time.Time          // of the changes of a reset
 	for e, err := range r.log.Follow(ctx, r.catalog.Snapshot().Revision()) {
 		if err != nil {
 			return err
@@ -50,11 +51,15 @@ func (r *Registry) followOnce(ctx context.Context) error {
 		if err := r.catalog.Apply(e); err != nil {
 			return err
 		}
+		if e.Reset {
+			newest = latest(newest, e.Changes)
+		}
 		switch {
 		case e.Reset && e.More:
 			continue // nothing of it shows before its end
 		case e.Reset:
 			since = e.Revision
+			r.historyFrom(e.Log, e.Revision, newest)
 		default:
 			r.sinceMark.Add(int64(len(e.Changes)))
 		}
@@ -64,7 +69,10 @@ func (r *Registry) followOnce(ctx context.Context) error {
 		case !read && !caughtUp:
 			// Nobody waits for what is being read, and the history has room for
 			// its end alone.
-			since = max(since, r.catalog.DropEvents(watch.HistoryEvents))
+			if dropped := r.catalog.DropEvents(watch.HistoryEvents); dropped > since {
+				since = dropped
+				r.historyFrom(e.Log, dropped, latest(newest, e.Changes))
+			}
 			continue
 		case read && e.More && pending < publishAtMost:
 			pending++
@@ -101,7 +109,7 @@ func (r *Registry) publish(since rollcall.Revision) {
 		e := &events[i]
 		if e.Change != nil {
 			if ev, ok := r.story(e); ok {
-				r.history.Add(history.Entry{Event: ev, Log: s.Log()})
+				r.history.Add(history.Entry{Event: ev, Log: s.Log(), Image: undone(e)})
 				if read && r.o.Events != nil {
 					r.o.Events(ev)
 				}
@@ -113,6 +121,37 @@ func (r *Registry) publish(since rollcall.Revision) {
 		e.Change = nil // the watch history keeps events for minutes
 	}
 	r.hub.Publish(s, events, since)
+}
+
+// latest returns the latest of a time and those of changes.
+func latest(t time.Time, changes []rollcall.Change) time.Time {
+	for i := range changes {
+		if at := changes[i].At; at.After(t) {
+			t = at
+		}
+	}
+	return t
+}
+
+// historyFrom notes that the log tells what happened only from a revision and time
+// on, if history does not know better.
+func (r *Registry) historyFrom(log rollcall.LogID, rev rollcall.Revision, at time.Time) {
+	was, last := r.history.Last()
+	switch {
+	case was == log && last >= rev:
+	case was == "" && rev == 0: // a log that begins has no past
+		r.history.Gap(log, r.log.Status().Created, "")
+	default:
+		r.history.Gap(log, at, "what happened before is in the log no more, and was not written down")
+	}
+}
+
+// undone returns what stood where an event changed something.
+func undone(e *catalog.Event) string {
+	if e.ID == "" {
+		return e.Was
+	}
+	return e.Before.Image()
 }
 
 // begin makes the soft state of what the log says in the end: what it said in

@@ -108,8 +108,9 @@ func (r *Registry) Instances(ctx context.Context, f rollcall.InstanceFilter, aft
 }
 
 // Services returns up to limit services, in order, and a cursor for those that
-// follow. An empty namespace is all of them.
-func (r *Registry) Services(ctx context.Context, namespace, after string, limit int) (ss []rollcall.ServiceSummary, next string, err error) {
+// follow. An empty namespace is all of them. A time that is not zero asks for the
+// past.
+func (r *Registry) Services(ctx context.Context, namespace string, at time.Time, after string, limit int) (ss []rollcall.ServiceSummary, next string, err error) {
 	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: namespace}}); err != nil {
 		return nil, "", err
 	}
@@ -125,7 +126,13 @@ func (r *Registry) Services(ctx context.Context, namespace, after string, limit 
 		}
 		from = rollcall.NewServiceKey(ns, service)
 	}
-	for v := range r.catalog.Snapshot().Views(from) {
+	s := r.catalog.Snapshot()
+	if !at.IsZero() {
+		if s, err = r.past(ctx, at, rollcall.ServiceKey{}); err != nil {
+			return nil, "", err
+		}
+	}
+	for v := range s.Views(from) {
 		if namespace != "" && v.Key().Namespace != namespace {
 			continue // a cursor may point anywhere
 		}
@@ -166,6 +173,9 @@ func (r *Registry) Resolve(ctx context.Context, q *rollcall.Query) (*resolve.Ans
 	plan, err := resolve.Compile(q)
 	if err != nil {
 		return nil, err
+	}
+	if !q.At.IsZero() {
+		return r.answerPast(ctx, q, plan)
 	}
 	if q.MinRevision != 0 || q.MaxAge != 0 || q.Consistent {
 		if err := r.fresh(ctx, q); err != nil {
@@ -307,6 +317,9 @@ func (r *Registry) Watch(ctx context.Context, q *rollcall.Query, who watch.Reade
 	plan, err := resolve.Compile(q)
 	if err != nil {
 		return nil, nil, err
+	}
+	if !q.At.IsZero() {
+		return nil, nil, rollcall.Invalid("at", "the past does not change; leave it out, or resolve with it")
 	}
 	if plan.Limited() {
 		return nil, nil, &rollcall.Error{

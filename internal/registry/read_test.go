@@ -316,7 +316,7 @@ func TestPages(t *testing.T) {
 		}
 		services := 0
 		for after := ""; ; {
-			page, next, err := r.Services(t.Context(), "default", after, limit)
+			page, next, err := r.Services(t.Context(), "default", time.Time{}, after, limit)
 			if err != nil || len(page) > limit {
 				t.Fatalf("%d services, %v", len(page), err)
 			}
@@ -329,7 +329,7 @@ func TestPages(t *testing.T) {
 			t.Errorf("pages of %d: %d services", limit, services)
 		}
 	}
-	if got, _, err := r.Services(t.Context(), "elsewhere", "", 10); len(got) != 0 || err != nil {
+	if got, _, err := r.Services(t.Context(), "elsewhere", time.Time{}, "", 10); len(got) != 0 || err != nil {
 		t.Errorf("%v, %v in a namespace without services", got, err)
 	}
 }

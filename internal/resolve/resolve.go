@@ -111,7 +111,6 @@ func unsupported(q *rollcall.Query) error {
 		{"near", q.Near != ""},
 		{"pick", q.Pick != 0},
 		{"subset", q.Subset != "" || q.SubsetSize != 0},
-		{"at", !q.At.IsZero()},
 	} {
 		if p.set {
 			names = append(names, p.name)

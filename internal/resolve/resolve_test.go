@@ -152,7 +152,6 @@ func TestSelect(t *testing.T) {
 }
 
 func TestCompileRefuses(t *testing.T) {
-	at := time.Unix(1, 0)
 	for _, tt := range []struct {
 		q     rollcall.Query
 		kind  error
@@ -167,10 +166,9 @@ func TestCompileRefuses(t *testing.T) {
 		{rollcall.Query{Pick: 1}, rollcall.ErrUnsupported, "pick", []string{"pick"}},
 		{rollcall.Query{Subset: "web-1"}, rollcall.ErrUnsupported, "subset", []string{"subset"}},
 		{rollcall.Query{SubsetSize: 20}, rollcall.ErrUnsupported, "subset", []string{"subset"}},
-		{rollcall.Query{At: at}, rollcall.ErrUnsupported, "at", []string{"at"}},
 		{
-			rollcall.Query{Filter: "true", Near: "x", Pick: 1, Subset: "x", At: at, Limit: 3}, rollcall.ErrUnsupported,
-			"filter, near, pick, subset, at", []string{"filter, near, pick, subset, at"},
+			rollcall.Query{Filter: "true", Near: "x", Pick: 1, Subset: "x", Limit: 3}, rollcall.ErrUnsupported,
+			"filter, near, pick, subset", []string{"filter, near, pick, subset"},
 		},
 	} {
 		plan, err := Compile(&tt.q)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rollcall-registry/rollcall"
 )
@@ -316,7 +317,7 @@ func (w *world) checkLists(keys []rollcall.Key) error {
 		}
 		count := 0
 		for after := ""; ; {
-			page, next, err := w.reg.Services(w.ctx, namespace, after, limit)
+			page, next, err := w.reg.Services(w.ctx, namespace, time.Time{}, after, limit)
 			if err != nil {
 				return fmt.Errorf("services of %q: %w", namespace, err)
 			}
