@@ -20,6 +20,16 @@ const (
 // to report.
 const MinCheckTTL = time.Second
 
+// Bounds and defaults of probed checks.
+const (
+	DefaultCheckInterval = 10 * time.Second
+	MinCheckInterval     = time.Second
+	DefaultCheckTimeout  = time.Second
+	MaxCheckTimeout      = time.Minute
+	DefaultRise          = 2
+	DefaultFall          = 3
+)
+
 // Check is one rule by which an instance's health is judged.
 type Check struct {
 	// Name is unique within the instance, written like a service name.
@@ -27,13 +37,47 @@ type Check struct {
 	Type CheckType `json:"type"`
 	// TTL is within what time a ttl check must be reported again.
 	TTL Duration `json:"ttl,omitempty"`
-	// Target, Interval, Timeout, Rise and Fall belong to probed checks.
-	Target   string   `json:"target,omitempty"`
+	// What follows belongs to probed checks. Target is where the probe goes, see
+	// [Check.ParseTarget].
+	Target string `json:"target,omitempty"`
+	// Interval is from one probe to the next: [MinCheckInterval] to [MaxTTL],
+	// default [DefaultCheckInterval].
 	Interval Duration `json:"interval,omitempty"`
-	Timeout  Duration `json:"timeout,omitempty"`
-	Rise     int      `json:"rise,omitempty"`
-	Fall     int      `json:"fall,omitempty"`
+	// Timeout is how long a probe waits for its answer, less than Interval and at
+	// most [MaxCheckTimeout]; the default is [DefaultCheckTimeout] or half of
+	// Interval, whichever is less.
+	Timeout Duration `json:"timeout,omitempty"`
+	// Rise and Fall are how many probes in a row must find the instance better or
+	// worse than it stands before that counts, 1 to 100, default [DefaultRise] and
+	// [DefaultFall]. The first probe counts at once.
+	Rise int `json:"rise,omitempty"`
+	Fall int `json:"fall,omitempty"`
 	// DeregisterAfter removes an instance whose check has failed for so long;
 	// 0 means never.
 	DeregisterAfter Duration `json:"deregister_after,omitempty"`
+}
+
+// Probed reports whether the registry carries the check out, rather than wait
+// for the instance's own reports.
+func (c *Check) Probed() bool { return c.Type != CheckTTL }
+
+// WithDefaults returns the check with what was left out of a probed one filled
+// in.
+func (c Check) WithDefaults() Check {
+	if !c.Probed() {
+		return c
+	}
+	if c.Interval == 0 {
+		c.Interval = Duration(DefaultCheckInterval)
+	}
+	if c.Timeout == 0 {
+		c.Timeout = min(Duration(DefaultCheckTimeout), c.Interval/2)
+	}
+	if c.Rise == 0 {
+		c.Rise = DefaultRise
+	}
+	if c.Fall == 0 {
+		c.Fall = DefaultFall
+	}
+	return c
 }

@@ -284,8 +284,15 @@ func (v *validator) check(field string, c Check) {
 			v.fail(field+".ttl", "belongs to checks of type ttl")
 		}
 		v.text(field+".target", c.Target)
-		v.within(field+".interval", c.Interval, 0, Duration(MaxTTL))
-		v.within(field+".timeout", c.Timeout, 0, Duration(MaxTTL))
+		if _, err := c.ParseTarget(); err != nil {
+			v.fail(field+".target", err.(*Error).Detail)
+		}
+		full := c.WithDefaults()
+		v.within(field+".interval", full.Interval, Duration(MinCheckInterval), Duration(MaxTTL))
+		v.within(field+".timeout", full.Timeout, 1, Duration(MaxCheckTimeout))
+		if full.Timeout >= full.Interval {
+			v.fail(field+".timeout", fmt.Sprintf("is %v; it must be less than the interval of %v", full.Timeout, full.Interval))
+		}
 		for name, n := range map[string]int{".rise": c.Rise, ".fall": c.Fall} {
 			if n < 0 || n > 100 {
 				v.fail(field+name, fmt.Sprintf("is %d; 0 to 100 are allowed", n))
