@@ -109,14 +109,11 @@ func interfaceAddrs() (addrs []netip.Addr, err error) {
 }
 
 // dialTCP connects without TCP keep-alive: connections made for others are
-// short, and have deadlines.
+// short, and have deadlines. DialTCP would bind a local address first, which
+// takes a port from all destinations instead of from one.
 func dialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	d := net.Dialer{KeepAlive: -1}
-	c, err := d.DialTCP(ctx, "tcp", netip.AddrPort{}, to)
-	if err != nil {
-		return nil, err // not a *net.TCPConn that is nil
-	}
-	return c, nil
+	return d.DialContext(ctx, "tcp", to.String())
 }
 
 // Dial connects over TCP to host, a name or an IP address, if the policy lets
