@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"internal/judge":   {".", "internal/catalog", "internal/lease"},
 	"internal/load":    {"."},
 	"internal/webhook": {"."},
+	"internal/check":   {".", "internal/egress"},
 	"internal/egress":  {},
 	"internal/resolve": {".", "internal/catalog", "internal/record"},
 
