@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"internal/store/storetest": {".", "internal/record", "internal/store"},
 
 	"internal/registry": {
-		".", "internal/auth", "internal/catalog", "internal/history", "internal/judge", "internal/lease", "internal/load",
+		".", "internal/auth", "internal/catalog", "internal/check", "internal/egress", "internal/history", "internal/judge", "internal/lease", "internal/load",
 		"internal/record", "internal/resolve", "internal/session", "internal/watch",
 	},
 

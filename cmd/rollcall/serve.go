@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -20,7 +22,7 @@ const defaultDataDir = "./rollcall-data"
 
 func newServe(e *env) *cobra.Command {
 	var c server.Config
-	var file, store, grpc, dns, level, logFormat string
+	var file, store, grpc, dns, allow, level, logFormat string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a registry",
@@ -75,6 +77,9 @@ could reach it, unless --insecure says that this is meant.`,
 				return usagef("--store %s: this version keeps its log on the local disk only; use --store local", store)
 			}
 			var err error
+			if c.ProbeAllow, err = prefixes(allow); err != nil {
+				return err
+			}
 			if c.Logger, err = e.logger(level, logFormat); err != nil {
 				return err
 			}
@@ -90,10 +95,31 @@ could reach it, unless --insecure says that this is meant.`,
 	f.StringVar(&store, "store", "local", "`WHERE` the log is kept: local")
 	f.StringVar(&file, "config", "", "read settings, static services and webhooks from a YAML `FILE`")
 	f.BoolVar(&c.Insecure, "insecure", false, "serve addresses that other machines can reach, without authentication")
+	f.StringVar(&allow, "probe-allow", "", "`NETWORKS` (CIDR, by commas) that may be probed and called by webhooks though loopback, link-local or the like")
+	f.BoolVar(&c.ExecChecks, "exec-checks", false, "let static services have checks that run commands on this machine")
 	f.BoolVar(&c.Pprof, "pprof", false, "serve profiles under /debug/pprof/")
 	f.StringVar(&level, "log-level", "info", "log from a `LEVEL` on: debug, info, warn or error")
 	f.StringVar(&logFormat, "log-format", "text", "log in a `FORM`: text or json")
 	return cmd
+}
+
+// prefixes reads networks, "10.0.0.0/8,127.0.0.1".
+func prefixes(text string) (all []netip.Prefix, err error) {
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(part)
+		if ip, bad := netip.ParseAddr(part); bad == nil {
+			p, err = ip.Prefix(ip.BitLen())
+		}
+		if err != nil {
+			return nil, usagef("--probe-allow %q is not a network: write it like 10.0.0.0/8", part)
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }
 
 // serve runs a server until it is interrupted.

@@ -170,6 +170,9 @@ func (r *Registry) begin() {
 					if o := i.Override(); o != nil {
 						r.expireAt(key, o)
 					}
+					if probed(i) {
+						r.watchChecks(i)
+					}
 					if f, ejected := i.Finding(rollcall.SlotCallers); ejected {
 						r.outliers.Restore(key, f.Since, 1, f.Reason)
 					}
@@ -192,6 +195,7 @@ func (r *Registry) track(e *catalog.Event) {
 		r.leases.Drop(key)
 		r.session.Removed(key)
 		r.outliers.Drop(key)
+		r.checks.Drop(key)
 		r.soft.Drop(key)
 		r.expireAt(key, nil) // one that is registered again with it is told again
 		return
@@ -212,6 +216,9 @@ func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
 	if agrees := r.leases.Set(key, g); !agrees || len(g.Checks) > 0 {
 		// What was reported meanwhile may not have found its instance.
 		r.judge.Anew(key)
+	}
+	if probed(e.After) || probed(e.Before) {
+		r.watchChecks(e.After)
 	}
 	switch {
 	case e.Before == nil || e.Before.Incarnation() != e.After.Incarnation():

@@ -20,6 +20,8 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/check"
+	"github.com/rollcall-registry/rollcall/internal/egress"
 	"github.com/rollcall-registry/rollcall/internal/history"
 	"github.com/rollcall-registry/rollcall/internal/judge"
 	"github.com/rollcall-registry/rollcall/internal/lease"
@@ -65,8 +67,12 @@ type Options struct {
 	Wall func() time.Time
 	// Undamped has every verdict followed, however often one instance's changes.
 	Undamped bool
-	// Probe looks whether somebody is at an instance's address; see
-	// [judge.Options]. Nil: nobody does.
+	// Egress says who may be probed; nil is everybody but loopback, link-local and
+	// the like. Exec lets instances of the configuration have commands run.
+	Egress *egress.Policy
+	Exec   bool
+	// Probe looks whether somebody is at an instance's address, see
+	// [judge.Options]; nil is a TCP connection to it.
 	Probe func(context.Context, *catalog.Item) (refused bool, cause string)
 	// Events, if set, is called with each event that is new, not with those that
 	// are read back at the start. It is called by the apply loop and must not wait.
@@ -86,6 +92,7 @@ type Registry struct {
 	leases   *lease.Table
 	session  *session.Table
 	judge    *judge.Judge
+	checks   *check.Runner
 	soft     *load.Table
 	outliers *load.Outliers
 	sweepNow chan struct{}    // holds one token when callers' reports are to be looked at
@@ -134,9 +141,10 @@ func New(o Options) *Registry {
 		r.catalog.PanicBelow(*share)
 	}
 	r.judge = judge.New(judge.Options{
-		Snapshot: r.catalog.Snapshot, Leases: r.leases, Append: r.append, Probe: o.Probe,
+		Snapshot: r.catalog.Snapshot, Leases: r.leases, Append: r.append, Probe: r.probe,
 		Defaults: o.Defaults, Wall: o.Wall, Undamped: o.Undamped, Logger: o.Logger, Metrics: o.Metrics,
 	})
+	r.checks = check.New(check.Options{Policy: o.Egress, Exec: o.Exec, Report: r.checked})
 	r.session = session.New(session.Options{
 		Leases: r.leases, Judge: r.judge.Anew, Now: time.Now, Logger: o.Logger,
 		Register: func(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (rollcall.Instance, bool, error) {
@@ -154,6 +162,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.follow(ctx) })
 	g.Go(func() error { return r.judge.Run(ctx) })
+	g.Go(func() error { return r.runChecks(ctx) })
 	g.Go(func() error { return r.sweep(ctx) })
 	g.Go(func() error { return r.housekeeping(ctx) })
 	err := g.Wait()

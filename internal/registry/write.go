@@ -90,7 +90,7 @@ func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance, how keepin
 	if err := i.Validate(r.o.Limits); err != nil {
 		return err
 	}
-	if err := supported(i, how); err != nil {
+	if err := r.supported(i, how); err != nil {
 		return err
 	}
 	if err := authorize(ctx, auth.Register, i.Key()); err != nil {
@@ -114,19 +114,11 @@ const (
 )
 
 // supported refuses what nothing here would keep or check.
-func supported(i *rollcall.Instance, how keeping) error {
+func (r *Registry) supported(i *rollcall.Instance, how keeping) error {
 	if i.Lease.Mode == rollcall.LeaseSession && how != bySession {
 		return rollcall.Invalid("lease.mode", "session is bound to a stream: register the instance in one (POST /api/v1/session), or use ttl and renew with POST …/heartbeat")
 	}
-	for n, c := range i.Checks {
-		if c.Type != rollcall.CheckTTL {
-			return &rollcall.Error{
-				Kind: rollcall.ErrUnsupported, Field: fmt.Sprintf("checks[%d].type", n),
-				Detail: fmt.Sprintf("this version makes no %s probes; use a check of type ttl and report its result with POST …/heartbeat", c.Type),
-			}
-		}
-	}
-	return nil
+	return r.mayRun(i)
 }
 
 // matches checks an If-Match condition against the newest snapshot. The log
@@ -286,7 +278,7 @@ func (r *Registry) update(ctx context.Context, key rollcall.Key, old *catalog.It
 	if err := i.Validate(r.o.Limits); err != nil {
 		return rollcall.Instance{}, err
 	}
-	if err := supported(&i, keeping(was.Lease.Mode == rollcall.LeaseSession)); err != nil {
+	if err := r.supported(&i, keeping(was.Lease.Mode == rollcall.LeaseSession)); err != nil {
 		return rollcall.Instance{}, err
 	}
 	i.Service, i.Origin = was.Service, was.Origin

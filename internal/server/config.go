@@ -21,6 +21,12 @@ type Config struct {
 	// Insecure allows addresses that other machines can reach, though there
 	// are no credentials yet to tell who does.
 	Insecure bool
+	// ProbeAllow lists networks whose addresses may be probed, and called by
+	// webhooks, whatever they are: loopback and link-local ones may not be
+	// otherwise, unless the registration came from there.
+	ProbeAllow []netip.Prefix
+	// ExecChecks lets static instances have checks that run commands.
+	ExecChecks bool
 	// Pprof serves profiles under /debug/pprof/.
 	Pprof bool
 	// Static are services that stand in the configuration: they are registered

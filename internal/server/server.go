@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rollcall-registry/rollcall/internal/egress"
 	"github.com/rollcall-registry/rollcall/internal/history"
 	"github.com/rollcall-registry/rollcall/internal/httpapi"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
@@ -48,7 +51,8 @@ func New(c Config) (s *Server, err error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s = &Server{config: c}
-	if s.webhooks, err = webhook.New(webhook.Options{Hooks: c.Webhooks, Logger: c.Logger, Registerer: metrics}); err != nil {
+	policy := egress.New(egress.Options{Allow: c.ProbeAllow, Own: s.listens, Setting: "probe-allow"})
+	if s.webhooks, err = webhook.New(webhook.Options{Hooks: c.Webhooks, Dial: dial(policy), Logger: c.Logger, Registerer: metrics}); err != nil {
 		return nil, err
 	}
 
@@ -67,7 +71,7 @@ func New(c Config) (s *Server, err error) {
 	}
 	s.registry = registry.New(registry.Options{
 		Log: s.log, History: s.history, Logger: c.Logger, Metrics: metrics, Version: c.Version, Store: "local",
-		Events: s.webhooks.Send,
+		Events: s.webhooks.Send, Egress: policy, Exec: c.ExecChecks,
 	})
 	s.api = httpapi.New(s.registry, httpapi.Options{
 		Sessions:   sessions{s.registry},
@@ -153,6 +157,30 @@ func (s *Server) serve(ctx, core context.Context, ready func()) error {
 // Close frees what New took, if Run was not called.
 func (s *Server) Close() error {
 	return errors.Join(s.listener.Close(), s.history.Close(), s.log.Close())
+}
+
+// listens returns where the server listens: nobody is to have it call itself.
+func (s *Server) listens() []netip.AddrPort {
+	at, err := netip.ParseAddrPort(s.listener.Addr().String())
+	if err != nil {
+		return nil
+	}
+	return []netip.AddrPort{at}
+}
+
+// dial returns a dialler of what a policy permits.
+func dial(p *egress.Policy) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		host, text, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		port, err := strconv.ParseUint(text, 10, 16)
+		if err != nil {
+			return nil, err
+		}
+		return p.Dial(ctx, host, uint16(port), false)
+	}
 }
 
 // sessions are the registry's, as the door knows them.

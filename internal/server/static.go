@@ -6,15 +6,13 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
+	"github.com/rollcall-registry/rollcall/internal/registry"
 )
-
-// origin is the door of instances that stand in the configuration.
-const origin = "config"
 
 // registerStatic brings the registry in line with the instances of the
 // configuration: what stands there is registered, what no longer does goes.
 func (s *Server) registerStatic(ctx context.Context) error {
-	ctx = auth.With(ctx, auth.Principal{Name: "config", Door: origin})
+	ctx = auth.With(ctx, auth.Principal{Name: "config", Door: registry.ConfigDoor})
 	wanted := make(map[rollcall.Key]bool, len(s.config.Static))
 	for n := range s.config.Static {
 		i := &s.config.Static[n]
@@ -35,7 +33,7 @@ func (s *Server) registerStatic(ctx context.Context) error {
 		}
 	}
 	for after := ""; ; {
-		page, next, err := s.registry.Instances(ctx, rollcall.InstanceFilter{Origin: origin}, after, 1000)
+		page, next, err := s.registry.Instances(ctx, rollcall.InstanceFilter{Origin: registry.ConfigDoor}, after, 1000)
 		if err != nil {
 			return err
 		}

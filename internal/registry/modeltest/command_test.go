@@ -182,9 +182,6 @@ func acceptable(i *rollcall.Instance) string {
 	if i.Lease.Mode == rollcall.LeaseSession {
 		return rollcall.ErrInvalid.Error()
 	}
-	if slices.ContainsFunc(i.Checks, func(c rollcall.Check) bool { return c.Type != rollcall.CheckTTL }) {
-		return rollcall.ErrUnsupported.Error()
-	}
 	return "ok"
 }
 
