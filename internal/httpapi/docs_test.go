@@ -168,7 +168,6 @@ func TestNothingIsSilentlyIgnored(t *testing.T) {
 		"panic":         {{"components", "schemas", "Settings", "properties", "panic"}},
 		"position_rate": {{"components", "schemas", "Settings", "properties", "position_rate"}},
 		"warmup":        {{"components", "schemas", "Instance", "properties"}, {"components", "schemas", "Registration", "properties"}},
-		"caller":        {{"components", "parameters", "query.caller"}},
 	} {
 		if !regexp.MustCompile("(?m)^\\| `" + name + "` \\|.*(no|without) effect").Match(text) {
 			t.Errorf("%s does not say that %s has no effect", reference, name)

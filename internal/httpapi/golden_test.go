@@ -74,6 +74,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`[0-9a-f]{16}-(\d+-\d+)`), "LOGID-$1"},
 	{regexp.MustCompile(`"log_id":"[0-9a-f]{16}"`), `"log_id":"LOGID"`},
 	{regexp.MustCompile(`"[A-Z2-7]{16}"`), `"SUBSCRIPTION"`},
+	{regexp.MustCompile(`heard from \S+ ago`), `heard from A WHILE ago`},
 	{regexp.MustCompile(`"elapsed":"[^"]*"`), `"elapsed":"ELAPSED"`},
 	{regexp.MustCompile(`"memory_bytes":\d+`), `"memory_bytes":N`},
 	{regexp.MustCompile(`"age_ms":\d+`), `"age_ms":N`},

@@ -35,6 +35,8 @@ type Instances interface {
 	Deregister(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision) error
 	Renew(ctx context.Context, key rollcall.Key, r *rollcall.Report) (rollcall.Renewal, error)
 	RenewMany(ctx context.Context, rs []rollcall.Renew) (renewed int, unknown []rollcall.Key, err error)
+	// Report takes in what a caller saw of a service's instances.
+	Report(ctx context.Context, service rollcall.ServiceKey, r *rollcall.CallerReport) error
 	// Drain begins draining, and waits at most so long until all who are told of
 	// the service know; or ends it, at once.
 	Drain(ctx context.Context, key rollcall.Key, on bool, wait time.Duration) (rollcall.Barrier, error)
@@ -74,6 +76,14 @@ type Operator interface {
 	Settings(ctx context.Context, key rollcall.ServiceKey) (rollcall.Settings, error)
 	// SetSettings replaces a service's settings; nil clears them.
 	SetSettings(ctx context.Context, key rollcall.ServiceKey, s *rollcall.Settings) error
+	// Guards returns those that are on.
+	Guards(ctx context.Context) ([]rollcall.Guard, error)
+	// EndGuard ends the guard on a service, or with the zero key that on
+	// everything, and reports whether there was one.
+	EndGuard(ctx context.Context, service rollcall.ServiceKey) (ended bool, err error)
+	// Why explains the answer to a query: of all instances, or of the one with an
+	// id.
+	Why(ctx context.Context, q *rollcall.Query, id string) (rollcall.Explanation, error)
 	// Events returns history, newest first.
 	Events(ctx context.Context, f rollcall.EventFilter, after string, limit int) (es []rollcall.Event, next string, err error)
 	Status(ctx context.Context) (rollcall.ServerStatus, error)

@@ -76,6 +76,11 @@ func routes() []route {
 		{"PUT", pathInstance + "/override", "setOverride", "namespace", (*Server).setOverride, false},
 		{"DELETE", pathInstance + "/override", "clearOverride", "namespace", (*Server).clearOverride, false},
 
+		{"POST", pathService + "/reports", "report", "namespace", large((*Server).report), false},
+		{"GET", pathService + "/why", "why", "namespace query wait id", (*Server).why, false},
+		{"GET", api + "/guards", "listGuards", "", (*Server).guards, false},
+		{"POST", api + "/guards", "endGuard", "", (*Server).endGuard, false},
+
 		{"GET", pathService + "/settings", "getSettings", "namespace", (*Server).settings, false},
 		{"PUT", pathService + "/settings", "setSettings", "namespace", (*Server).setSettings, false},
 		{"DELETE", pathService + "/settings", "clearSettings", "namespace", (*Server).clearSettings, false},

@@ -299,6 +299,19 @@ func (d *Decoder) integer(most uint64) (uint64, error) {
 	return n, nil
 }
 
+// boolean reads a truth value; null is false.
+func (d *Decoder) boolean(to *bool) error {
+	kind, _, err := d.next()
+	switch {
+	case err != nil:
+		return err
+	case kind != 't' && kind != 'f' && kind != 'n':
+		return d.wrong(kind, "true or false")
+	}
+	*to = kind == 't'
+	return nil
+}
+
 // number reads a number; null is 0.
 func (d *Decoder) number(to *float64) error {
 	kind, raw, err := d.next()

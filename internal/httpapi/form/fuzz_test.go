@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/rollcall-registry/rollcall"
 )
@@ -224,6 +225,46 @@ func FuzzDecodeLine(f *testing.F) {
 		}
 		if err == nil && (l.Type == "" || l.Type == LineReport && (l.Key.Service == "" || l.Key.ID == "")) {
 			t.Errorf("%q is read as %+v", body, l)
+		}
+	})
+}
+
+func FuzzDecodeCallerReport(f *testing.F) {
+	f.Add([]byte(`{"caller":"web-1","window":"5s","instances":[{"id":"a","ok":9,"errors":1,"latency_p50_ms":2.5,"latency_p99_ms":1e2,"in_flight":3},{"id":"b"}]}`))
+	f.Add([]byte(`{"window":null,"instances":[null,{"ok":-1}],"instances":[]}`))
+	f.Add([]byte(`{"instances":[` + strings.Repeat(`{},`, 5) + `{}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		const most = 5
+		var got, again rollcall.CallerReport
+		err := begin(string(body)).CallerReport(most, &got)
+		fuzzed(t, body, err)
+		if len(got.Instances) > most {
+			t.Errorf("%q: %d instances", body, len(got.Instances))
+		}
+		if err != nil {
+			return
+		}
+		text, err := json.Marshal(got)
+		if err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		if err := begin(string(text)).CallerReport(most, &again); err != nil || !cmp.Equal(got, again, cmpopts.EquateEmpty()) {
+			t.Errorf("%q was read as %s, and that as %+v, %v", body, text, again, err)
+		}
+	})
+}
+
+func FuzzDecodeEndGuard(f *testing.F) {
+	f.Add([]byte(`{"service":"A","namespace":"N","end":true}`))
+	f.Add([]byte(`{"end":true}`))
+	f.Add([]byte(`{"end":"true"}`))
+	f.Add([]byte(`{"namespace":"n","end":true,"service":null}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var key rollcall.ServiceKey
+		err := begin(string(body)).EndGuard(&key)
+		fuzzed(t, body, err)
+		if err == nil && key != (rollcall.ServiceKey{}) && (key.Service == "" || key != rollcall.NewServiceKey(key.Namespace, key.Service)) {
+			t.Errorf("%q is read as %+v", body, key)
 		}
 	})
 }

@@ -38,6 +38,37 @@ func (d *Decoder) override(o *rollcall.Override, now time.Time) error {
 	})
 }
 
+// EndGuard reads which guard to end: a service's, or with the zero key that on
+// everything.
+func (d *Decoder) EndGuard(key *rollcall.ServiceKey) error {
+	var end bool
+	var namespace, service string
+	err := d.whole(func() error {
+		return d.object(func(name string) error {
+			switch name {
+			case "namespace":
+				return d.text(&namespace)
+			case "service":
+				return d.text(&service)
+			case "end":
+				return d.boolean(&end)
+			}
+			return d.unknown()
+		})
+	})
+	switch {
+	case err != nil:
+		return err
+	case !end:
+		return rollcall.Invalid("end", "must be true: a guard begins by itself, and all that can be asked for is its end")
+	case service != "":
+		*key = rollcall.NewServiceKey(namespace, service)
+	case namespace != "":
+		return rollcall.Invalid("service", "is required with a namespace; leave out both to end the guard on everything")
+	}
+	return nil
+}
+
 // Moment reads a time (RFC 3339), or a duration as one before (sign -1) or
 // after (1) now.
 func Moment(s string, now time.Time, sign time.Duration) (time.Time, error) {

@@ -68,6 +68,52 @@ func (d *Decoder) load(to **rollcall.Load) error {
 	})
 }
 
+// CallerReport reads what a caller saw of at most so many instances.
+func (d *Decoder) CallerReport(most int, r *rollcall.CallerReport) error {
+	return d.whole(func() error {
+		return d.object(func(name string) error {
+			switch name {
+			case "caller":
+				return d.text(&r.Caller)
+			case "window":
+				return d.duration(&r.Window)
+			case "instances":
+				r.Instances = nil
+				return d.array(func() error {
+					if len(r.Instances) == most {
+						return tooMany(most, "instances")
+					}
+					var o rollcall.Outcome
+					err := d.outcome(&o)
+					r.Instances = append(r.Instances, o)
+					return err
+				})
+			}
+			return d.unknown()
+		})
+	})
+}
+
+func (d *Decoder) outcome(o *rollcall.Outcome) error {
+	return d.object(func(name string) error {
+		switch name {
+		case "id":
+			return d.text(&o.ID)
+		case "ok":
+			return d.count(&o.OK)
+		case "errors":
+			return d.count(&o.Errors)
+		case "latency_p50_ms":
+			return d.number(&o.LatencyP50)
+		case "latency_p99_ms":
+			return d.number(&o.LatencyP99)
+		case "in_flight":
+			return d.count(&o.InFlight)
+		}
+		return d.unknown()
+	})
+}
+
 // Renewals reads many renewals. namespace is that of those that name none.
 func (d *Decoder) Renewals(namespace string, most int) (rs []rollcall.Renew, _ error) {
 	err := d.whole(func() error { return d.renewals(namespace, most, &rs) })
