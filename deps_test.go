@@ -21,8 +21,10 @@ const module = "github.com/rollcall-registry/rollcall"
 // tests. A path with /... stands for the packages below it. This is the
 // architecture; see ARCHITECTURE.md.
 var mayImport = map[string][]string{
-	".":      {},
-	"client": {"."},
+	".":                     {},
+	"client":                {".", "client/internal/line", "client/internal/retry"},
+	"client/internal/line":  {"."},
+	"client/internal/retry": {"."},
 
 	"examples/hello": {},
 

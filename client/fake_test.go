@@ -132,6 +132,13 @@ func (f *fake) stop() {
 	f.breakAll()
 }
 
+// cut breaks all connections.
+func (f *fake) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.breakAll()
+}
+
 func (f *fake) breakAll() {
 	for _, c := range f.open {
 		c.Close()

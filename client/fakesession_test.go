@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/line"
 )
 
 // fakeStream is a session's stream as its server sees it.
@@ -24,8 +25,8 @@ func (f *fake) session(w http.ResponseWriter, r *http.Request) {
 	c := http.NewResponseController(w)
 	c.EnableFullDuplex()
 	in := bufio.NewReader(r.Body)
-	var first sent
-	if line, err := in.ReadBytes('\n'); err != nil || json.Unmarshal(line, &first) != nil {
+	var first line.Sent
+	if text, err := in.ReadBytes('\n'); err != nil || json.Unmarshal(text, &first) != nil {
 		fail(w, 400, "invalid", "no first line")
 		return
 	}
@@ -44,17 +45,17 @@ func (f *fake) session(w http.ResponseWriter, r *http.Request) {
 		defer close(ended)
 		defer func() { s.down <- "" }()
 		for {
-			line, err := in.ReadBytes('\n')
-			if err != nil || !f.heard(s, line) {
+			text, err := in.ReadBytes('\n')
+			if err != nil || !f.heard(s, text) {
 				return
 			}
 		}
 	}()
 	for {
 		ping := time.NewTimer(2 * time.Second)
-		line := `{"type":"ping"}`
+		next := `{"type":"ping"}`
 		select {
-		case line = <-s.down:
+		case next = <-s.down:
 		case <-ping.C:
 			f.mu.Lock()
 			mute := f.mute
@@ -64,10 +65,10 @@ func (f *fake) session(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		ping.Stop()
-		if line == "" {
+		if next == "" {
 			break
 		}
-		io.WriteString(w, line+"\n")
+		io.WriteString(w, next+"\n")
 		c.Flush()
 	}
 	c.SetReadDeadline(time.Now())
@@ -77,7 +78,7 @@ func (f *fake) session(w http.ResponseWriter, r *http.Request) {
 // heard does what a line says, and returns false after a goodbye to all.
 func (f *fake) heard(s *fakeStream, text []byte) bool {
 	var l struct {
-		sent
+		line.Sent
 		rollcall.Report
 	}
 	json.Unmarshal(text, &l)
@@ -133,4 +134,10 @@ func (f *fake) opened() []*fakeStream {
 func (f *fake) tell(line string) {
 	ss := f.opened()
 	ss[len(ss)-1].down <- line
+}
+
+func (f *fake) forgetSessions() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.tokens)
 }

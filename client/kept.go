@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/retry"
 )
 
 // kept is what a registration knows of its instance and has yet to say. It
@@ -24,7 +25,7 @@ type kept struct {
 	unsaid rollcall.Report // what it has not heard
 
 	ttl    time.Duration // as the registry last said; 0 before
-	failed backoff
+	failed retry.Backoff
 }
 
 // period returns the time between renewals.
@@ -44,12 +45,12 @@ func (k *kept) period() time.Duration {
 func (k *kept) plan(err error) (wait time.Duration, ever bool) {
 	if err != nil {
 		period := k.period()
-		k.failed.least, k.failed.most = min(period/10, 500*time.Millisecond), min(period, 10*time.Second)
-		return k.failed.next(err), true
+		k.failed.Least, k.failed.Most = min(period/10, 500*time.Millisecond), min(period, 10*time.Second)
+		return k.failed.Next(err), true
 	}
-	k.failed.reset()
+	k.failed.Reset()
 	mode := k.want.Lease.Mode
-	return jitter(k.period(), 0.2), mode != rollcall.LeaseNone && mode != rollcall.LeaseSession
+	return retry.Jitter(k.period(), 0.2), mode != rollcall.LeaseNone && mode != rollcall.LeaseSession
 }
 
 // replace sets what is to be registered.

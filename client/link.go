@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/line"
 )
 
 // link is one stream of a session, from when it is opened until it breaks.
@@ -32,58 +33,13 @@ type link struct {
 	server  int // its index
 
 	mu      sync.Mutex // guards what follows
-	asked   map[string]chan received
+	asked   map[string]chan line.Received
 	refs    int
 	failure error // why the stream has ended
 }
 
-// name says which instance a line is about.
-type name struct {
-	Service   string `json:"service,omitempty"`
-	ID        string `json:"id,omitempty"`
-	Namespace string `json:"namespace,omitempty"`
-}
-
-func nameOf(k rollcall.Key) name { return name{k.Service, k.ID, k.Namespace} }
-
-// sent is a line that goes to the server.
-type sent struct {
-	Type  string `json:"type"`
-	Ref   string `json:"ref,omitempty"`
-	Token string `json:"token,omitempty"`
-	name
-	Instance *rollcall.Instance `json:"instance,omitempty"`
-	*rollcall.Report
-}
-
-func encode(l sent) []byte {
-	b, err := json.Marshal(l)
-	if err != nil { // what cannot be encoded is the server's to refuse, as "null"
-		b = []byte("null")
-	}
-	return append(b, '\n')
-}
-
-// received is a line that came from the server.
-type received struct {
-	Type string `json:"type"`
-	Ref  string `json:"ref"`
-	name
-	Token    string             `json:"token"`
-	TTL      rollcall.Duration  `json:"ttl"`
-	Ping     rollcall.Duration  `json:"ping"`
-	Resumed  bool               `json:"resumed"`
-	Revision rollcall.Revision  `json:"revision"`
-	Instance *rollcall.Instance `json:"instance"`
-
-	Problem string `json:"problem"`
-	Status  int    `json:"status"`
-	Title   string `json:"title"`
-	Detail  string `json:"detail"`
-	Field   string `json:"field"`
-}
-
-func (r *received) err() error {
+// wrong returns the error that a line tells of.
+func wrong(r line.Received) error {
 	if r.Type != "error" {
 		return nil
 	}
@@ -93,7 +49,7 @@ func (r *received) err() error {
 // newLink returns a stream that has yet to be opened, for which there is some
 // time.
 func newLink(ctx context.Context, within time.Duration) *link {
-	l := &link{out: make(chan []byte, 16), asked: map[string]chan received{}}
+	l := &link{out: make(chan []byte, 16), asked: map[string]chan line.Received{}}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	l.timer = time.AfterFunc(within, func() { l.cancel(errSilent) })
 	return l
@@ -153,9 +109,9 @@ func (l *link) Read(b []byte) (int, error) {
 }
 
 // read reads a line.
-func (l *link) read() (r received, err error) {
+func (l *link) read() (r line.Received, err error) {
 	for {
-		line, err := l.in.ReadBytes('\n')
+		text, err := l.in.ReadBytes('\n')
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = errors.New("the server ended it")
@@ -168,10 +124,10 @@ func (l *link) read() (r received, err error) {
 		if l.silence > 0 {
 			l.timer.Reset(l.silence)
 		}
-		if line = bytes.TrimSpace(line); len(line) == 0 {
+		if text = bytes.TrimSpace(text); len(text) == 0 {
 			continue
 		}
-		if err := json.Unmarshal(line, &r); err != nil {
+		if err := json.Unmarshal(text, &r); err != nil {
 			return r, fmt.Errorf("a line of the server could not be read: %w", err)
 		}
 		return r, nil
@@ -179,7 +135,7 @@ func (l *link) read() (r received, err error) {
 }
 
 // next returns the next line that is no answer and no sign of life.
-func (l *link) next() (received, error) {
+func (l *link) next() (line.Received, error) {
 	for {
 		r, err := l.read()
 		switch {
@@ -198,7 +154,7 @@ func (l *link) next() (received, error) {
 	}
 }
 
-func (l *link) answered(r received) {
+func (l *link) answered(r line.Received) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if answer := l.asked[r.Ref]; answer != nil {
@@ -208,32 +164,36 @@ func (l *link) answered(r received) {
 }
 
 // ask sends a line and returns its answer.
-func (l *link) ask(ctx context.Context, line sent) (received, error) {
-	answer := make(chan received, 1)
+func (l *link) ask(ctx context.Context, ask line.Sent) (line.Received, error) {
+	answer := make(chan line.Received, 1)
 	l.mu.Lock()
 	l.refs++
-	line.Ref = strconv.Itoa(l.refs)
-	l.asked[line.Ref] = answer
+	ask.Ref = strconv.Itoa(l.refs)
+	l.asked[ask.Ref] = answer
 	l.mu.Unlock()
+	text, err := ask.Encode()
 	defer func() {
 		l.mu.Lock()
-		delete(l.asked, line.Ref)
+		delete(l.asked, ask.Ref)
 		l.mu.Unlock()
 	}()
+	if err != nil {
+		return line.Received{}, err
+	}
 	select {
-	case l.out <- encode(line):
+	case l.out <- text:
 	case <-l.ctx.Done():
-		return received{}, l.why()
+		return line.Received{}, l.why()
 	case <-ctx.Done():
-		return received{}, ctx.Err()
+		return line.Received{}, ctx.Err()
 	}
 	select {
 	case r := <-answer:
-		return r, r.err()
+		return r, wrong(r)
 	case <-l.ctx.Done():
-		return received{}, l.why()
+		return line.Received{}, l.why()
 	case <-ctx.Done():
-		return received{}, ctx.Err()
+		return line.Received{}, ctx.Err()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/retry"
 )
 
 // DefaultGrace is how long a closing registration stays drained before it is
@@ -301,7 +302,7 @@ func (r *Registration) Drain(ctx context.Context, grace time.Duration) error {
 	}
 	// Where nobody watches, whoever calls it has found it in some other way, of
 	// which the registry cannot tell.
-	if !pause(ctx, grace-time.Since(start)) {
+	if !retry.Pause(ctx, grace-time.Since(start)) {
 		return ctx.Err()
 	}
 	return nil

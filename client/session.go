@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/line"
+	"github.com/rollcall-registry/rollcall/client/internal/retry"
 )
 
 // carrier brings to the registry what a registration has to say: calls for a
@@ -117,12 +119,12 @@ func (s *session) over() {
 func (s *session) run() {
 	defer close(s.done)
 	defer s.end()
-	retry := backoff{least: 50 * time.Millisecond, most: 2 * time.Second}
+	again := retry.Backoff{Least: 50 * time.Millisecond, Most: 2 * time.Second}
 	for s.life.Err() == nil && !s.deserted() {
 		l, err := s.open()
 		if err != nil {
 			s.down(nil, err)
-			pause(s.life, retry.next(err))
+			retry.Pause(s.life, again.Next(err))
 			continue
 		}
 		began := time.Now()
@@ -135,10 +137,10 @@ func (s *session) run() {
 		}
 		s.c.log.Info("the session's stream ended; resuming", "err", err)
 		if time.Since(began) >= steady {
-			retry.reset()
+			again.Reset()
 			continue
 		}
-		pause(s.life, retry.next(nil))
+		retry.Pause(s.life, again.Next(nil))
 	}
 	s.down(nil, errors.New("the client's session is closed"))
 }
@@ -164,7 +166,7 @@ func (s *session) openAt(at server) (*link, error) {
 	l := newLink(s.life, s.c.timeout)
 	hello := []byte("{\"type\":\"pong\"}\n") // any line opens a session
 	if s.token != "" {
-		hello = encode(sent{Type: "resume", Token: s.token})
+		hello, _ = line.Sent{Type: "resume", Token: s.token}.Encode() // of text alone
 	}
 	l.out <- hello
 	k := call{method: http.MethodPost, path: "session", header: http.Header{
@@ -262,13 +264,13 @@ func (s *session) stream(ctx context.Context) (*link, error) {
 // follow does what the server says until the stream ends.
 func (s *session) follow(l *link) error {
 	for {
-		line, err := l.next()
+		told, err := l.next()
 		if err != nil {
 			return err
 		}
-		switch line.Type {
+		switch told.Type {
 		case "lost":
-			s.lost(rollcall.NewKey(line.Namespace, line.Service, line.ID))
+			s.lost(rollcall.NewKey(told.Namespace, told.Service, told.ID))
 		case "closing":
 			s.c.last.CompareAndSwap(int32(l.server), int32((l.server+1)%len(s.c.servers)))
 			return errors.New("the server is stopping")
@@ -298,7 +300,7 @@ func (s *session) put(ctx context.Context, inst rollcall.Instance) (rollcall.Ins
 	if err != nil {
 		return rollcall.Instance{}, err
 	}
-	got, err := l.ask(ctx, sent{Type: "register", Instance: &inst})
+	got, err := l.ask(ctx, line.Sent{Type: "register", Instance: &inst})
 	if err != nil {
 		return rollcall.Instance{}, err
 	}
@@ -320,16 +322,16 @@ func (s *session) Heartbeat(ctx context.Context, key rollcall.Key, r rollcall.Re
 	if err != nil || empty(r) {
 		return rollcall.Renewal{}, err
 	}
-	got, err := l.ask(ctx, sent{Type: "report", name: nameOf(key), Report: &r})
+	got, err := l.ask(ctx, line.Sent{Type: "report", Name: line.Of(key), Report: &r})
 	return rollcall.Renewal{TTL: got.TTL, Revision: got.Revision}, err
 }
 
 // Deregister says goodbye for an instance; for the last one, to the session.
 // Without a stream it is taken out by a call.
 func (s *session) Deregister(ctx context.Context, key rollcall.Key) error {
-	goodbye := sent{Type: "goodbye", name: nameOf(key)}
+	goodbye := line.Sent{Type: "goodbye", Name: line.Of(key)}
 	if s.leave(key) {
-		goodbye.name = name{}
+		goodbye.Name = line.Name{}
 		defer s.over()
 	}
 	s.mu.Lock()

@@ -77,7 +77,7 @@ func TestBrokenStreamIsResumedUnnoticed(t *testing.T) {
 		rs := register(t, f.client(t), &told, "p-1", "p-2")
 		advance(time.Minute)
 		began := time.Now()
-		f.breakAll()
+		f.cut()
 		synctest.Wait()
 		if n := len(f.opened()); n != 2 || time.Since(began) != 0 || f.opened()[1].token != "t-1" {
 			t.Fatalf("%d streams after %v", n, time.Since(began))
@@ -108,8 +108,8 @@ func TestNewSessionGetsEverythingAgain(t *testing.T) {
 		advance(time.Minute)
 		began := time.Now()
 		f.forget()
-		clear(f.tokens)
-		f.breakAll()
+		f.forgetSessions()
+		f.cut()
 		synctest.Wait()
 		_, said, ok1 := f.get("p-1")
 		got, _, ok2 := f.get("p-2")
@@ -185,7 +185,7 @@ func TestSessionsBackOff(t *testing.T) {
 			return false
 		})
 		began := time.Now()
-		f.breakAll()
+		f.cut()
 		advance(time.Minute)
 		rs := f.requests("POST /api/v1/session")[1:]
 		if d := rs[0].at.Sub(began); d != 0 {
@@ -327,7 +327,7 @@ func TestCloseWithoutAStream(t *testing.T) {
 			}
 			return false
 		})
-		f.breakAll()
+		f.cut()
 		advance(time.Second)
 		if err := reg.Close(t.Context()); err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/retry"
 )
 
 // EventType says what an [Event] tells.
@@ -74,8 +75,8 @@ const watchSilence = 15 * time.Second
 // no such error, not even in the beginning.
 func (c *Client) Watch(ctx context.Context, q rollcall.Query) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		at := cursor{token: q.After, begun: !q.After.IsZero()}
-		retry := backoff{least: 250 * time.Millisecond, most: 5 * time.Second}
+		at := cursor{token: q.After, begun: !q.After.IsZero(), memory: newMemory(q)}
+		again := retry.Backoff{Least: 250 * time.Millisecond, Most: 5 * time.Second}
 		for {
 			q.After = at.resume()
 			began := time.Now()
@@ -92,11 +93,11 @@ func (c *Client) Watch(ctx context.Context, q rollcall.Query) iter.Seq2[Event, e
 				return
 			}
 			if time.Since(began) > watchSilence {
-				retry.reset()
+				again.Reset()
 			}
-			wait := retry.next(err)
+			wait := again.Next(err)
 			c.log.Warn("watch broken; resuming", "service", q.Service, "in", wait.Round(time.Millisecond), "err", err)
-			pause(ctx, wait)
+			retry.Pause(ctx, wait)
 		}
 	}
 }
@@ -139,7 +140,11 @@ func (c *Client) watch(ctx context.Context, q rollcall.Query, at *cursor, yield 
 		if err := json.Unmarshal(line, &ev); err != nil {
 			return true, fmt.Errorf("a record of the stream could not be read: %w", err)
 		}
-		at.pass(&ev)
+		for _, gone := range at.pass(&ev) {
+			if !yield(gone, nil) {
+				return false, nil
+			}
+		}
 		if !yield(ev, nil) {
 			return false, nil
 		}
@@ -158,6 +163,8 @@ type cursor struct {
 	token rollcall.Token // of the last record that had one
 	loose bool           // records without a token came since
 	begun bool           // there is something before the next record
+
+	memory *memory
 }
 
 // resume returns the token from which to go on, zero to start over.
@@ -168,8 +175,11 @@ func (p *cursor) resume() rollcall.Token {
 	return p.token
 }
 
-// pass notes that ev is passed on.
-func (p *cursor) pass(ev *Event) {
+// pass notes that ev is passed on, and returns what is to be told before it.
+func (p *cursor) pass(ev *Event) []Event {
+	foreign := !p.token.IsZero() && !ev.Token.IsZero() && ev.Token.Log != p.token.Log
+	now := time.Now()
+	p.memory.see(ev, foreign, now)
 	if ev.Type == EventSnapshot && p.begun {
 		ev.Type = EventReset
 	}
@@ -180,4 +190,5 @@ func (p *cursor) pass(ev *Event) {
 	case ev.Type != EventWeights:
 		p.loose = true
 	}
+	return p.memory.expired(now)
 }

@@ -6,17 +6,19 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/retry"
 )
 
 const testLog = "0123456789abcdef"
 
 // script answers one connection after another with records; a connection
-// whose records end in "hang" stays open. It returns what each asked for as
+// whose records end in "hang" stays open, and a duration is a pause. It returns what each asked for as
 // "after".
 func script(f *fake, conns ...[]string) (afters func() []string) {
 	n := 0
@@ -33,6 +35,14 @@ func script(f *fake, conns ...[]string) (afters func() []string) {
 				http.NewResponseController(w).Flush()
 				<-r.Context().Done()
 				return true
+			}
+			if d, err := time.ParseDuration(record); err == nil {
+				for ; d > 0; d -= 5 * time.Second {
+					fmt.Fprintln(w) // is alive
+					http.NewResponseController(w).Flush()
+					retry.Pause(r.Context(), min(d, 5*time.Second))
+				}
+				continue
 			}
 			fmt.Fprintln(w, record)
 		}
@@ -233,6 +243,162 @@ func TestEventsAreDecodedWhole(t *testing.T) {
 		}
 		if e := evs[3]; e.ID != "p-1" || e.Service != "payments" || e.Reason != "deregistered" {
 			t.Errorf("remove: %+v", e)
+		}
+	})
+}
+
+// of returns a record as one of another log than testLog.
+func of(log, record string) string { return strings.ReplaceAll(record, testLog, log) }
+
+// told follows a watch until it has told n events, and returns them as
+// "seconds type ids".
+func told(t *testing.T, c *Client, q rollcall.Query, n int) (events []string) {
+	t.Helper()
+	began := time.Now()
+	for ev, err := range c.Watch(t.Context(), q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, i := range ev.Instances {
+			ids = append(ids, i.ID)
+		}
+		if ev.ID != "" {
+			ids = append(ids, ev.ID)
+		}
+		if events = append(events, strings.TrimSpace(fmt.Sprintf("%.0f %s %s", time.Since(began).Seconds(), ev.Type, strings.Join(ids, " ")))); len(events) == n {
+			break
+		}
+	}
+	return events
+}
+
+// What another log does not have is kept until its owners have had the time to
+// come back.
+func TestForeignResetTakesNobodyAway(t *testing.T) {
+	const other, third = "fedcba9876543210", "0011223344556677"
+	put := `{"type":"put","revision":2,"instance":{"service":"payments","id":"p-2"},"token":"` + other + `-2-0"}`
+	for name, x := range map[string]struct {
+		conns [][]string
+		want  []string
+	}{
+		"one comes back, one does not": {
+			[][]string{
+				{whole("snapshot", 7, "p-1", "p-2", "p-3")},
+				{of(other, whole("reset", 1, "p-3")), "5s", put, "5s", of(other, bookmark(2)), "15s", of(other, bookmark(2)), "hang"},
+			},
+			[]string{"0 snapshot p-1 p-2 p-3", "0 reset p-3 p-1 p-2", "5 put", "10 bookmark", "25 remove p-1", "25 bookmark"},
+		},
+		"taken out on purpose": {
+			[][]string{
+				{whole("snapshot", 7, "p-1")},
+				{of(other, whole("reset", 1)), "5s", remove(2, "p-1"), of(other, bookmark(2)), "30s", of(other, bookmark(2)), "hang"},
+			},
+			[]string{"0 snapshot p-1", "0 reset p-1", "5 remove p-1", "5 bookmark", "35 bookmark"},
+		},
+		"a reset of the same log": {
+			[][]string{
+				{whole("snapshot", 7, "p-1", "p-2")},
+				{whole("reset", 9, "p-2"), "hang"},
+			},
+			[]string{"0 snapshot p-1 p-2", "0 reset p-2"},
+		},
+		"resets on the way back": {
+			[][]string{
+				{whole("snapshot", 7, "p-1", "p-2")},
+				{of(other, whole("reset", 1)), "10s"},
+				{of(other, whole("reset", 3, "p-2")), "10s"},
+				{of(other, whole("reset", 4, "p-2")), "10s", of(other, bookmark(4)), "hang"},
+			},
+			[]string{"0 snapshot p-1 p-2", "0 reset p-1 p-2", "10 reset p-2 p-1", "20 reset p-2 p-1", "30 remove p-1", "30 bookmark"},
+		},
+		"lost twice": {
+			[][]string{
+				{whole("snapshot", 7, "p-1")},
+				{of(other, whole("reset", 1)), "20s"},
+				{of(third, whole("reset", 1)), "20s", of(third, bookmark(1)), "5s", of(third, bookmark(1)), "hang"},
+			},
+			[]string{"0 snapshot p-1", "0 reset p-1", "20 reset p-1", "40 bookmark", "45 remove p-1", "45 bookmark"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := startFake(t)
+				script(f, x.conns...)
+				got := told(t, f.client(t), rollcall.Query{Service: "payments"}, len(x.want))
+				for n := range got { // but for what resuming takes
+					var late, early float64
+					var a, b string
+					fmt.Sscan(got[n], &late, &a)
+					fmt.Sscan(x.want[n], &early, &b)
+					_, what, _ := strings.Cut(got[n], " ")
+					_, want, _ := strings.Cut(x.want[n], " ")
+					if what != want || late < early || late > early+2 {
+						t.Errorf("told %q, want %q", got, x.want)
+						break
+					}
+				}
+			})
+		})
+	}
+}
+
+// What is kept is shown as it was last known, and in a watch of many services
+// under its own name.
+func TestKeptInstancesAreAsLastKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const other = "fedcba9876543210"
+		f := startFake(t)
+		script(f,
+			[]string{
+				whole("snapshot", 7, "p-1"),
+				`{"type":"health","revision":8,"namespace":"default","service":"payments","ids":["p-1"],"status":"degraded","reason":"slow","token":"` + testLog + `-8-0"}`,
+				`{"type":"weights","generation":9,"namespace":"default","service":"payments","weights":{"p-1":40}}`,
+			},
+			[]string{of(other, whole("reset", 1)), "30s", of(other, bookmark(1)), "hang"},
+		)
+		var reset, gone Event
+		for ev, err := range f.client(t).Watch(t.Context(), rollcall.Query{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ev.Type == EventReset {
+				reset = ev
+			}
+			if gone = ev; ev.Type == EventRemove {
+				break
+			}
+		}
+		if len(reset.Instances) != 1 || reset.Instances[0].Health.Status != rollcall.Degraded || *reset.Instances[0].EffectiveWeight != 40 {
+			t.Errorf("kept as %+v", reset.Instances)
+		}
+		if gone.Service != "payments" || gone.ID != "p-1" || gone.Reason != "not registered again within 22.5s" {
+			t.Errorf("%+v", gone)
+		}
+	})
+}
+
+// A registry that is settling is asked again.
+func TestWatchWaitsForASettlingRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		n := 0
+		f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			switch n++; n {
+			case 1:
+				fmt.Fprintln(w, whole("snapshot", 7, "p-1"))
+			case 2, 3:
+				w.Header().Set("Retry-After", "1")
+				fail(w, 503, "settling", "the log is new")
+			default:
+				fmt.Fprintln(w, of("fedcba9876543210", whole("reset", 2, "p-1")))
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}
+			return true
+		})
+		if got := told(t, f.client(t), rollcall.Query{Service: "payments"}, 2); !strings.HasSuffix(got[1], "reset p-1") || n != 4 {
+			t.Errorf("told %q after %d requests", got, n)
 		}
 	})
 }

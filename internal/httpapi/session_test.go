@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client"
 	"github.com/rollcall-registry/rollcall/internal/httpapi"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/session"
 	"github.com/rollcall-registry/rollcall/internal/registry"
@@ -343,5 +346,52 @@ func TestVouched(t *testing.T) {
 		if got := strings.Join(got, " "); got != want {
 			t.Errorf("%s vouches for %q, want %q", peer, got, want)
 		}
+	}
+}
+
+// The Go client and this door speak the same.
+func TestClientOnTheDoor(t *testing.T) {
+	core := &sessions{broke: make(chan string, 1)}
+	core.reg = newRegistry(t)
+	w := serve(t, core.reg, httpapi.New(core.reg, httpapi.Options{Sessions: core}))
+	c, err := client.Dial(w.http.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var rs []*client.Registration
+	for _, id := range []string{"w-1", "w-2"} {
+		r, err := c.Register(t.Context(), rollcall.Instance{
+			Service: "Web", ID: id, Ports: map[string]uint16{"http": 80}, Lease: rollcall.Lease{Mode: rollcall.LeaseSession},
+		}, client.WithGrace(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Instance(); got.Address != "127.0.0.1" || got.Lease.Mode != rollcall.LeaseSession || got.Revision == 0 {
+			t.Errorf("registered as %+v", got)
+		}
+		rs = append(rs, r)
+	}
+	here := &rollcall.Position{Lat: 52.5, Lon: 13.4}
+	report := rollcall.Report{Status: rollcall.Degraded, Note: "slow", Load: &rollcall.Load{RPS: 3}, Position: here}
+	if err := rs[0].Report(t.Context(), report); err != nil {
+		t.Error(err)
+	}
+	if err := rs[0].Report(t.Context(), rollcall.Report{Load: &rollcall.Load{RPS: -1}}); !errors.Is(err, rollcall.ErrInvalid) {
+		t.Errorf("a report that is wrong: %v", err)
+	}
+	if err := rs[0].Report(t.Context(), rollcall.Report{Load: &rollcall.Load{RPS: math.NaN()}}); !errors.Is(err, rollcall.ErrInvalid) {
+		t.Errorf("a report that cannot be said: %v", err)
+	}
+	for _, r := range rs {
+		if err := r.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		w.do("GET", "/api/v1/services/web/instances/"+r.Instance().ID, "").want(404)
+	}
+	select {
+	case why := <-core.broke:
+		t.Errorf("broken: %s", why)
+	default:
 	}
 }
