@@ -71,8 +71,9 @@ var mayImport = map[string][]string{
 	"internal/heap":         {},
 	"internal/rollcalltest": {"internal/server"},
 	"internal/bench":        {".", "client"},
-	"cmd/rollcall":          {".", "client", "cmd/rollcall/config", "internal/bench", "internal/heap", "internal/server"},
 	"cmd/rollcall/config":   {".", "internal/webhook"},
+	"cmd/rollcall/table":    {"."},
+	"cmd/rollcall":          {".", "client", "cmd/rollcall/config", "cmd/rollcall/table", "internal/bench", "internal/heap", "internal/server"},
 }
 
 // tests may import, beside what their package may, what they drive it with.

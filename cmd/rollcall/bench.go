@@ -84,7 +84,7 @@ func (e *env) figures(rows []bench.Figure) error {
 		if f.Second > 0 {
 			rate = fmt.Sprintf("%.0f", f.Second)
 		}
-		t.row(f.Work, rate, fmt.Sprintf("%.2f", f.P50), fmt.Sprintf("%.2f", f.P99), fmt.Sprintf("%.2f", f.Worst), fmt.Sprint(f.Count))
+		t.Row(f.Work, rate, fmt.Sprintf("%.2f", f.P50), fmt.Sprintf("%.2f", f.P99), fmt.Sprintf("%.2f", f.Worst), fmt.Sprint(f.Count))
 	}
-	return t.flush()
+	return t.Flush()
 }

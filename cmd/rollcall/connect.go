@@ -16,6 +16,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 // connection holds the flags of verbs that talk to a server.
@@ -104,7 +105,7 @@ func (n *notes) Handle(_ context.Context, r slog.Record) error {
 		show(a)
 	}
 	r.Attrs(show)
-	fmt.Fprintf(n.e.err, "rollcall: %s\n", clean(text))
+	fmt.Fprintf(n.e.err, "rollcall: %s\n", table.Clean(text))
 	return nil
 }
 

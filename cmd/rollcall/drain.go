@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newDrain(e *env) *cobra.Command {
@@ -53,6 +54,6 @@ func (e *env) tell(cmd *cobra.Command, doc any, format_ string, args ...any) err
 	if asJSON, _ := format(cmd); asJSON {
 		return e.document(doc)
 	}
-	_, err := fmt.Fprintln(e.out, clean(fmt.Sprintf(format_, args...)))
+	_, err := fmt.Fprintln(e.out, table.Clean(fmt.Sprintf(format_, args...)))
 	return err
 }

@@ -71,9 +71,9 @@ func (e *env) history(cmd *cobra.Command, events []rollcall.Event) error {
 	}
 	t := e.table("TIME", "TYPE", "SERVICE", "ID", "HEALTH", "BY", "VIA", "WHY")
 	for _, ev := range events {
-		t.row(ev.At.Local().Format(time.DateTime), ev.Type, ev.Service, ev.ID, verdicts(ev.Before, ev.After), ev.By, ev.Via, ev.Why)
+		t.Row(ev.At.Local().Format(time.DateTime), ev.Type, ev.Service, ev.ID, verdicts(ev.Before, ev.After), ev.By, ev.Via, ev.Why)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // verdicts shows how a verdict changed.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newGuards(e *env) *cobra.Command {
@@ -58,9 +59,9 @@ everything: the instances that it holds are marked at once.`,
 					if service == "" {
 						service = "(everything)"
 					}
-					t.row(g.Namespace, service, ago(g.Since), strconv.Itoa(g.Held), g.Reason)
+					t.Row(g.Namespace, service, table.Ago(g.Since), strconv.Itoa(g.Held), g.Reason)
 				}
-				return t.flush()
+				return t.Flush()
 			})
 		},
 		ValidArgsFunction: conn.completeService,

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client"
 	"github.com/rollcall-registry/rollcall/cmd/rollcall/config"
 )
 
@@ -26,6 +27,7 @@ type instanceFlags struct {
 	weight   uint16
 	capacity uint32
 	warmup   time.Duration
+	lease    string
 	ttl      time.Duration
 	remove   time.Duration
 	inst     rollcall.Instance
@@ -47,7 +49,8 @@ func (x *instanceFlags) flags(cmd *cobra.Command) {
 	f.Uint16Var(&x.weight, "weight", rollcall.DefaultWeight, "its `SHARE` of the traffic, 0 to 65535")
 	f.Uint32Var(&x.capacity, "capacity", 0, "the `NUMBER` of requests it can serve at once")
 	f.DurationVar(&x.warmup, "warmup", 0, "`DURATION` until it takes its full share; kept, but without effect in this version")
-	f.DurationVar(&x.ttl, "ttl", 0, "`DURATION` without a heartbeat after which it is unhealthy (default 15s)")
+	f.StringVar(&x.lease, "lease", "", "what keeps its lease, as `MODE`: session, an open stream; ttl, heartbeats; none, nothing (default session; ttl with --ttl)")
+	f.DurationVar(&x.ttl, "ttl", 0, "`DURATION` without a heartbeat, or a line of a session, after which it is unhealthy (default 15s)")
 	f.DurationVar(&x.remove, "remove-after", 0, "`DURATION` after which a lapsed instance is removed (default 1m)")
 	f.StringVarP(&x.file, "file", "f", "", "read the instance from a JSON `FILE` (- is standard input); flags go before what it says")
 }
@@ -85,6 +88,14 @@ func (x *instanceFlags) read(e *env, cmd *cobra.Command) (inst rollcall.Instance
 			*pair.to = rollcall.Duration(pair.from)
 		}
 	}
+	if given("lease") {
+		inst.Lease.Mode = rollcall.LeaseMode(x.lease)
+	}
+	switch inst.Lease.Mode {
+	case "", rollcall.LeaseSession, rollcall.LeaseTTL, rollcall.LeaseNone:
+	default:
+		return inst, usagef("--lease %q is none of session, ttl and none", inst.Lease.Mode)
+	}
 	if given("weight") {
 		inst.Weight = new(x.weight)
 	}
@@ -97,6 +108,18 @@ func (x *instanceFlags) read(e *env, cmd *cobra.Command) (inst rollcall.Instance
 		}
 	}
 	return inst, x.readPairs(&inst)
+}
+
+// keep settles how the lease of an instance is kept for as long as the command
+// runs. A session shows the end of a process at once; heartbeats are for those
+// who ask for a TTL, and for servers without sessions unless a session is asked
+// for.
+func keep(inst *rollcall.Instance) (opts []client.RegisterOption) {
+	if inst.Lease.Mode == "" && inst.Lease.TTL == 0 {
+		inst.Lease.Mode = rollcall.LeaseSession
+		opts = append(opts, client.OrTTL())
+	}
+	return opts
 }
 
 func (x *instanceFlags) readPairs(inst *rollcall.Instance) error {

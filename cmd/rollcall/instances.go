@@ -5,6 +5,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newInstances(e *env) *cobra.Command {
@@ -58,18 +59,18 @@ func (e *env) listService(cmd *cobra.Command, c *client.Client, q rollcall.Query
 	for n := range ans.Instances {
 		i := &ans.Instances[n]
 		h := healthOf(i)
-		t.row(i.ID, i.Address, portsText(i.Ports), statusText(i.Health), ago(h.Since), h.Reason,
-			zoneText(i.Locality), weightText(i), i.Version)
+		t.Row(i.ID, i.Address, table.Ports(i.Ports), table.Status(i.Health), table.Ago(h.Since), h.Reason,
+			table.Zone(i.Locality), table.Weight(i), i.Version)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func (e *env) listInstances(cmd *cobra.Command, c *client.Client, where rollcall.InstanceFilter) error {
 	asJSON, _ := format(cmd)
-	var t *table
+	var t *table.Table
 	if !asJSON {
 		t = e.table("NAMESPACE", "SERVICE", "ID", "ADDRESS", "PORTS", "NODE", "HEALTH", "SINCE", "REASON")
-		defer t.flush()
+		defer t.Flush()
 	}
 	for i, err := range c.Instances(cmd.Context(), where) {
 		if err != nil {
@@ -82,7 +83,7 @@ func (e *env) listInstances(cmd *cobra.Command, c *client.Client, where rollcall
 			continue
 		}
 		h := healthOf(&i)
-		t.row(i.Namespace, i.Service, i.ID, i.Address, portsText(i.Ports), i.Node, statusText(i.Health), ago(h.Since), h.Reason)
+		t.Row(i.Namespace, i.Service, i.ID, i.Address, table.Ports(i.Ports), i.Node, table.Status(i.Health), table.Ago(h.Since), h.Reason)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 // partingTime is for how long, beside the grace, a leaving instance tries to
@@ -28,6 +29,9 @@ outages and restarts of the registry, until it is interrupted. Then it drains
 the instance, waits for the grace period, and deregisters it. A second interrupt
 ends it at once.
 
+The lease is a session: that this process or its machine is gone shows at once
+where its connection breaks. With --ttl or --lease ttl it is kept by heartbeats.
+
 With --once it registers and returns. Nobody then keeps the lease, so there is
 none unless --ttl asks for one.`,
 		Example: `  rollcall register payments --port 8080
@@ -45,6 +49,9 @@ none unless --ttl asks for one.`,
 				return err
 			}
 			if once {
+				if inst.Lease.Mode == rollcall.LeaseSession {
+					return usagef("a lease of mode session lasts as long as its stream, which --once does not hold; use --lease ttl or none")
+				}
 				if inst.Lease.Mode == "" && inst.Lease.TTL == 0 {
 					inst.Lease.Mode = rollcall.LeaseNone
 				}
@@ -59,7 +66,8 @@ none unless --ttl asks for one.`,
 			return conn.with(func(c *client.Client) error {
 				ctx, stop := interruptible(cmd.Context())
 				defer stop()
-				reg, err := c.Register(ctx, inst, client.WithGrace(grace))
+				opts := append(keep(&inst), client.WithGrace(grace))
+				reg, err := c.Register(ctx, inst, opts...)
 				if err != nil {
 					return err
 				}
@@ -111,8 +119,8 @@ func (e *env) registered(cmd *cobra.Command, i *rollcall.Instance, more string) 
 		text += " at " + i.Address
 	}
 	if len(i.Ports) > 0 {
-		text += " port " + portsText(i.Ports)
+		text += " port " + table.Ports(i.Ports)
 	}
-	_, err := fmt.Fprintln(e.out, clean(text+more))
+	_, err := fmt.Fprintln(e.out, table.Clean(text+more))
 	return err
 }

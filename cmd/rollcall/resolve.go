@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newResolve(e *env) *cobra.Command {
@@ -80,27 +81,27 @@ func (e *env) answer(ans *rollcall.Answer) error {
 	t := e.table("ID", "ADDRESS", "PORTS", "HEALTH", "ZONE", "WEIGHT", "VERSION")
 	for n := range ans.Instances {
 		i := &ans.Instances[n]
-		t.row(i.ID, i.Address, portsText(i.Ports), statusText(i.Health), zoneText(i.Locality), weightText(i), i.Version)
+		t.Row(i.ID, i.Address, table.Ports(i.Ports), table.Status(i.Health), table.Zone(i.Locality), table.Weight(i), i.Version)
 	}
-	if err := t.flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	switch {
 	case ans.Panic:
-		fmt.Fprintf(e.err, "rollcall: too few instances of %s are routable, so all that may work are listed; see \"rollcall instances %[1]s\"\n", clean(ans.Service))
+		fmt.Fprintf(e.err, "rollcall: too few instances of %s are routable, so all that may work are listed; see \"rollcall instances %[1]s\"\n", table.Clean(ans.Service))
 	case len(ans.Instances) == 0:
-		fmt.Fprintf(e.err, "rollcall: no instance of %s is routable and matches; see \"rollcall instances %[1]s\"\n", clean(ans.Service))
+		fmt.Fprintf(e.err, "rollcall: no instance of %s is routable and matches; see \"rollcall instances %[1]s\"\n", table.Clean(ans.Service))
 	}
 	return nil
 }
 
 func (e *env) endpoints(ans *rollcall.Answer, port string) error {
 	for n := range ans.Instances {
-		ep, err := endpoint(&ans.Instances[n], port)
+		ep, err := table.Endpoint(&ans.Instances[n], port)
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintln(e.out, clean(ep)); err != nil {
+		if _, err := fmt.Fprintln(e.out, table.Clean(ep)); err != nil {
 			return err
 		}
 	}

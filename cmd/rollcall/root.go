@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 // Groups of verbs in the help.
@@ -122,7 +123,7 @@ func advice(err error) string {
 	case errors.Is(err, rollcall.ErrForbidden) && !(ok && e.Field == "Host"):
 		next = "use a token in ROLLCALL_TOKEN that allows it"
 	case errors.Is(err, rollcall.ErrTooMany) && ok && e.RetryAfter > 0:
-		next = "try again in " + humane(e.RetryAfter)
+		next = "try again in " + table.Humane(e.RetryAfter)
 	case errors.Is(err, rollcall.ErrNotSynced), errors.Is(err, rollcall.ErrSettling), errors.Is(err, rollcall.ErrTooMany):
 		next = "try again in a moment"
 	case errors.Is(err, rollcall.ErrUnavailable):

@@ -32,7 +32,9 @@ func newRun(e *env) *cobra.Command {
 		Short: "Run a command as an instance of a service",
 		Long: `Run starts a command, registers it as an instance while it runs, and
 deregisters it when it ends. The command runs whether the registry is there or
-not; it is registered as soon as it can be.
+not; it is registered as soon as it can be. Its lease is a session, unless --ttl
+or --lease asks for heartbeats: should this process be killed, too, that shows at
+once.
 
 Signals are passed on. SIGTERM and SIGINT first drain the instance and wait for
 the grace period, so that callers go elsewhere before the command hears of it; a
@@ -101,7 +103,8 @@ func (e *env) runAs(ctx context.Context, c *client.Client, inst rollcall.Instanc
 		close(ended)
 	}()
 
-	reg, err := c.Keep(inst, client.WithGrace(0))
+	opts := append(keep(&inst), client.WithGrace(0))
+	reg, err := c.Keep(inst, opts...)
 	if err != nil {
 		fmt.Fprintf(e.err, "rollcall: %s runs unregistered: %v\n", args[0], err)
 	}

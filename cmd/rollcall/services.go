@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newServices(e *env) *cobra.Command {
@@ -21,10 +22,10 @@ instances each has by health. With --output json it prints one document a line.`
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return conn.with(func(c *client.Client) error {
 				asJSON, _ := format(cmd)
-				var t *table
+				var t *table.Table
 				if !asJSON {
 					t = e.table("NAMESPACE", "SERVICE", "INSTANCES", "ROUTABLE", "HEALTH")
-					defer t.flush()
+					defer t.Flush()
 				}
 				for s, err := range c.Services(cmd.Context(), conn.namespace) {
 					if err != nil {
@@ -36,7 +37,7 @@ instances each has by health. With --output json it prints one document a line.`
 						}
 						continue
 					}
-					t.row(s.Namespace, s.Service, strconv.Itoa(s.Instances), strconv.Itoa(s.Routable), healthText(s.Health))
+					t.Row(s.Namespace, s.Service, strconv.Itoa(s.Instances), strconv.Itoa(s.Routable), table.Health(s.Health))
 				}
 				return nil
 			})

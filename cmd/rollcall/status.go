@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newStatus(e *env) *cobra.Command {
@@ -49,15 +50,15 @@ func (e *env) status(s *rollcall.ServerStatus) error {
 		writes = join("refused", s.Reason)
 	}
 	t := e.table("STATE", state)
-	t.row("WRITES", writes)
-	t.row("SERVICES", strconv.Itoa(s.Services))
-	t.row("INSTANCES", join(strconv.Itoa(s.Instances), healthText(s.Health)))
-	t.row("WATCHERS", strconv.Itoa(s.Watchers))
-	t.row("REVISION", fmt.Sprintf("%d of log %s (%s)", s.Revision, s.LogID, s.Store))
-	t.row("AGE", humane(time.Duration(s.AgeMS)*time.Millisecond))
-	t.row("LOG SINCE", s.LogCreated.Local().Format(time.DateTime))
-	t.row("UP", ago(s.Started))
-	t.row("MEMORY", fmt.Sprintf("%.1f MiB", float64(s.MemoryBytes)/(1<<20)))
-	t.row("VERSION", s.Version)
-	return t.flush()
+	t.Row("WRITES", writes)
+	t.Row("SERVICES", strconv.Itoa(s.Services))
+	t.Row("INSTANCES", join(strconv.Itoa(s.Instances), table.Health(s.Health)))
+	t.Row("WATCHERS", strconv.Itoa(s.Watchers))
+	t.Row("REVISION", fmt.Sprintf("%d of log %s (%s)", s.Revision, s.LogID, s.Store))
+	t.Row("AGE", table.Humane(time.Duration(s.AgeMS)*time.Millisecond))
+	t.Row("LOG SINCE", s.LogCreated.Local().Format(time.DateTime))
+	t.Row("UP", table.Ago(s.Started))
+	t.Row("MEMORY", fmt.Sprintf("%.1f MiB", float64(s.MemoryBytes)/(1<<20)))
+	t.Row("VERSION", s.Version)
+	return t.Flush()
 }

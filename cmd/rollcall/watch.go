@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newWatch(e *env) *cobra.Command {
@@ -114,7 +115,7 @@ func (c *changes) event(ev *client.Event, service string) error {
 
 func (c *changes) instance(what string, i *rollcall.Instance) error {
 	h := healthOf(i)
-	return c.line(what, i.Service, i.ID, join(i.Address, portsText(i.Ports), statusText(i.Health), h.Reason))
+	return c.line(what, i.Service, i.ID, join(i.Address, table.Ports(i.Ports), table.Status(i.Health), h.Reason))
 }
 
 func (c *changes) line(what, service, id, how string) error {
@@ -123,7 +124,7 @@ func (c *changes) line(what, service, id, how string) error {
 		which += "/" + id
 	}
 	_, err := fmt.Fprintln(c.w, strings.TrimRight(fmt.Sprintf("%s  %-8s  %-32s  %s",
-		time.Now().Format(time.TimeOnly), what, clean(which), clean(how)), " "))
+		time.Now().Format(time.TimeOnly), what, table.Clean(which), table.Clean(how)), " "))
 	return err
 }
 

@@ -26,9 +26,9 @@ func newWatchers(e *env) *cobra.Command {
 				}
 				t := e.table("CALLER", "DOOR", "FROM", "REVISION", "LAG")
 				for _, w := range ws {
-					t.row(w.Caller, w.Door, w.From, strconv.FormatUint(uint64(w.Revision), 10), strconv.FormatUint(uint64(w.Lag), 10))
+					t.Row(w.Caller, w.Door, w.From, strconv.FormatUint(uint64(w.Revision), 10), strconv.FormatUint(uint64(w.Lag), 10))
 				}
-				return t.flush()
+				return t.Flush()
 			})
 		},
 		ValidArgsFunction: conn.completeService,

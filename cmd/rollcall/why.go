@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newWhy(e *env) *cobra.Command {
@@ -61,32 +62,32 @@ func (e *env) explain(x *rollcall.Explanation, single bool) error {
 	if g := x.Guard; g != nil {
 		of := "everything"
 		if g.Service != "" {
-			of = clean(g.Service)
+			of = table.Clean(g.Service)
 		}
 		fmt.Fprintf(e.err, "rollcall: a guard on %s is on for %s and keeps %d silent instances in answers: %s; \"rollcall guards\" shows and ends it\n",
-			of, ago(g.Since), g.Held, clean(g.Reason))
+			of, table.Ago(g.Since), g.Held, table.Clean(g.Reason))
 	}
 	if x.Panic {
-		fmt.Fprintf(e.err, "rollcall: %s is in panic: too few instances are routable, so all that may work are served\n", clean(x.Service))
+		fmt.Fprintf(e.err, "rollcall: %s is in panic: too few instances are routable, so all that may work are served\n", table.Clean(x.Service))
 	}
 	t := e.table("IN", "ID", "SINCE", "WHY")
 	for _, i := range x.Instances {
-		t.row(yes(i.In), i.ID, ago(i.Health.Since), i.Why)
+		t.Row(yes(i.In), i.ID, table.Ago(i.Health.Since), i.Why)
 	}
-	if err := t.flush(); err != nil || !single {
+	if err := t.Flush(); err != nil || !single {
 		return err
 	}
 	fmt.Fprintln(e.out)
 	t = e.table("SOURCE", "SAYS", "SINCE", "REASON")
 	for _, i := range x.Instances {
 		for _, ev := range i.Evidence {
-			t.row(string(ev.Source), ev.Status.String(), ago(ev.Since), ev.Reason)
+			t.Row(string(ev.Source), ev.Status.String(), table.Ago(ev.Since), ev.Reason)
 		}
 		if o := i.Override; o != nil {
-			t.row("override", o.Status.String(), ago(o.Since), strings.TrimPrefix(o.Reason+", by "+o.By, ", "))
+			t.Row("override", o.Status.String(), table.Ago(o.Since), strings.TrimPrefix(o.Reason+", by "+o.By, ", "))
 		}
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 func yes(b bool) string {
