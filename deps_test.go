@@ -21,10 +21,11 @@ const module = "github.com/rollcall-registry/rollcall"
 // tests. A path with /... stands for the packages below it. This is the
 // architecture; see ARCHITECTURE.md.
 var mayImport = map[string][]string{
-	".":                     {},
-	"client":                {".", "client/internal/line", "client/internal/retry"},
-	"client/internal/line":  {"."},
-	"client/internal/retry": {"."},
+	".":                       {},
+	"client":                  {".", "client/internal/line", "client/internal/problem", "client/internal/retry"},
+	"client/internal/line":    {"."},
+	"client/internal/problem": {"."},
+	"client/internal/retry":   {"."},
 
 	"examples/hello": {},
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/problem"
 )
 
 // call is one request of the API.
@@ -165,12 +166,12 @@ func plain(err error) error {
 
 // refusal makes an error of an answer that is one.
 func refusal(s server, resp *http.Response) error {
-	var p problem
+	var p problem.Problem
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	known := strings.TrimSpace(kind) == "application/problem+json" && json.Unmarshal(body, &p) == nil
 	p.Status = resp.StatusCode
-	e := p.err()
+	e := p.Err()
 	if !known {
 		e.Detail = fmt.Sprintf("%s answered %q, not as a Rollcall server does; is it the right address?", s.name, resp.Status)
 		// Its "not found" is not about instances.

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/problem"
 )
 
 // serve returns a client of a server with one handler.
@@ -87,7 +88,7 @@ func TestProblemsBecomeErrors(t *testing.T) {
 		"timed-out": rollcall.ErrTimeout, "log-unavailable": rollcall.ErrUnavailable,
 		"not-synced": rollcall.ErrNotSynced, "settling": rollcall.ErrSettling,
 	} {
-		e := problem{Type: "/problems/" + name, Status: 500, Detail: "ttl: is short", Field: "ttl"}.err()
+		e := problem.Problem{Type: "/problems/" + name, Status: 500, Detail: "ttl: is short", Field: "ttl"}.Err()
 		if e.Kind != kind || e.Error() != "ttl: is short" {
 			t.Errorf("%s: %v of kind %v", name, e, e.Kind)
 		}
@@ -97,7 +98,7 @@ func TestProblemsBecomeErrors(t *testing.T) {
 		405: rollcall.ErrInvalid, 409: rollcall.ErrConflict, 412: rollcall.ErrPrecondition, 413: rollcall.ErrTooLarge,
 		429: rollcall.ErrTooMany, 500: rollcall.ErrUnavailable, 501: rollcall.ErrUnsupported, 503: rollcall.ErrUnavailable,
 	} {
-		if e := (problem{Type: "about:blank", Status: status}).err(); e.Kind != kind {
+		if e := (problem.Problem{Type: "about:blank", Status: status}).Err(); e.Kind != kind {
 			t.Errorf("%d: kind %v, want %v", status, e.Kind, kind)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/problem"
 )
 
 // Put registers an instance, or replaces it, and returns it as the registry
@@ -102,7 +103,7 @@ func (c *Client) registerSome(ctx context.Context, keys []rollcall.Key, body jso
 		Results []struct {
 			Status   int               `json:"status"`
 			Revision rollcall.Revision `json:"revision"`
-			Error    *problem          `json:"error"`
+			Error    *problem.Problem  `json:"error"`
 		} `json:"results"`
 	}
 	if err := c.do(ctx, call{method: http.MethodPost, path: "instances", body: body}, &answer); err != nil {
@@ -115,11 +116,11 @@ func (c *Client) registerSome(ctx context.Context, keys []rollcall.Key, body jso
 	for i, r := range answer.Results {
 		results[i] = rollcall.Registration{Key: keys[i], Created: r.Status == http.StatusCreated, Revision: r.Revision}
 		if r.Status/100 != 2 {
-			p := problem{Status: r.Status}
+			p := problem.Problem{Status: r.Status}
 			if r.Error != nil {
 				p = *r.Error
 			}
-			results[i].Err = p.err()
+			results[i].Err = p.Err()
 		}
 	}
 	return results, nil

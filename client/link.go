@@ -15,6 +15,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client/internal/line"
+	"github.com/rollcall-registry/rollcall/client/internal/problem"
 )
 
 // link is one stream of a session, from when it is opened until it breaks.
@@ -43,7 +44,7 @@ func wrong(r line.Received) error {
 	if r.Type != "error" {
 		return nil
 	}
-	return problem{Type: r.Problem, Title: r.Title, Status: r.Status, Detail: r.Detail, Field: r.Field}.err()
+	return problem.Problem{Type: r.Problem, Title: r.Title, Status: r.Status, Detail: r.Detail, Field: r.Field}.Err()
 }
 
 // newLink returns a stream that has yet to be opened, for which there is some
