@@ -22,9 +22,9 @@ type fleet struct {
 	keys    []rollcall.Key
 	stopped map[rollcall.Key]bool
 	cut     bool
-	refuse  atomic.Bool // nobody is at the addresses of those who are stopped
-	removed int         // as a watcher of the answers sees it
-	empty   int         // seconds in which there was none
+	refuse  atomic.Bool  // nobody is at the addresses of those who are stopped
+	removed atomic.Int32 // as a watcher of the answers sees it
+	empty   int          // seconds in which there was none
 }
 
 // withFleet registers n instances of one service with a registry on a log. fn
@@ -56,7 +56,7 @@ func withFleet(t *testing.T, log registry.Log, n int, fn func(*fleet)) {
 			}
 			for _, c := range b.Changes {
 				if c.Kind == watch.Remove {
-					f.removed++
+					f.removed.Add(1)
 				}
 			}
 		}
@@ -138,8 +138,8 @@ func TestCutOff(t *testing.T) {
 					if guards, err := f.r.Guards(t.Context()); err != nil || len(guards) > 0 {
 						t.Errorf("guards %+v, %v; want none any more", guards, err)
 					}
-					if f.removed > 0 || f.empty > 0 {
-						t.Errorf("%d removals, %d seconds without an answer", f.removed, f.empty)
+					if f.removed.Load() > 0 || f.empty > 0 {
+						t.Errorf("%d removals, %d seconds without an answer", f.removed.Load(), f.empty)
 					}
 					wantEvents(t, f.r, rollcall.EventFilter{}, "guard", "guard_ended")
 				})
@@ -202,8 +202,8 @@ func TestMassSilence(t *testing.T) {
 					f.pass(t, 20*time.Second)
 					f.stop(8)
 					f.pass(t, 60*time.Second)
-					if in, suspect := f.count(t); in != 20 || suspect != 8 || f.removed > 0 {
-						t.Fatalf("%d in answers, %d of them suspect, %d removed; want all, and the silent ones last", in, suspect, f.removed)
+					if in, suspect := f.count(t); in != 20 || suspect != 8 || f.removed.Load() > 0 {
+						t.Fatalf("%d in answers, %d of them suspect, %d removed; want all, and the silent ones last", in, suspect, f.removed.Load())
 					}
 					if byHand {
 						if ended, err := f.r.EndGuard(t.Context(), f.keys[0].ServiceKey); !ended || err != nil {
@@ -237,8 +237,8 @@ func TestScaleToZero(t *testing.T) {
 				}
 			}
 			synctest.Wait()
-			if in, _ := f.count(t); in != 0 || f.removed != 20 || time.Since(start) > time.Second {
-				t.Errorf("%d in answers, %d removals after %v", in, f.removed, time.Since(start))
+			if in, _ := f.count(t); in != 0 || f.removed.Load() != 20 || time.Since(start) > time.Second {
+				t.Errorf("%d in answers, %d removals after %v", in, f.removed.Load(), time.Since(start))
 			}
 			if guards, _ := f.r.Guards(t.Context()); len(guards) > 0 {
 				t.Errorf("guards %+v", guards)
@@ -289,7 +289,7 @@ func TestFlapping(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			updates := 0
+			var updates atomic.Int32
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
 			go func() {
@@ -299,7 +299,7 @@ func TestFlapping(t *testing.T) {
 					if err != nil {
 						return
 					}
-					updates += len(b.Changes)
+					updates.Add(int32(len(b.Changes)))
 				}
 			}()
 			key := f.keys[0]
@@ -310,20 +310,20 @@ func TestFlapping(t *testing.T) {
 				}
 			}
 			for minute := range 9 {
-				before := updates
+				before := updates.Load()
 				for n := range 60 {
 					say([]rollcall.Status{rollcall.Unhealthy, rollcall.Healthy}[n%2])
 					f.pass(t, time.Second)
 				}
-				if updates-before > 3 {
-					t.Errorf("%d updates in minute %d, want at most three", updates-before, minute)
+				if n := updates.Load() - before; n > 3 {
+					t.Errorf("%d updates in minute %d, want at most three", n, minute)
 				}
 				if i := instance(t, f.r, key); i.Health.Status != rollcall.Degraded {
 					t.Errorf("%+v in minute %d, want it degraded", i.Health, minute)
 				}
 			}
-			if f.removed > 1 { // before it showed
-				t.Errorf("%d removals", f.removed)
+			if n := f.removed.Load(); n > 1 { // before it showed
+				t.Errorf("%d removals", n)
 			}
 			es, _, err := f.r.Events(t.Context(), rollcall.EventFilter{ID: key.ID}, "", 1000)
 			flapping := 0
