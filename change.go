@@ -142,8 +142,9 @@ type Event struct {
 	Revision Revision  `json:"revision"`
 	At       time.Time `json:"at"`
 	// Type is registered, updated, removed, health, override, override_cleared,
-	// settings, flapping, guard, guard_ended or gap: what happened before that is
-	// not known as a whole.
+	// settings, flapping, guard, guard_ended, panic, panic_ended, pause (the
+	// registry itself was stopped) or gap: what happened before is not known as a
+	// whole.
 	Type      string `json:"type"`
 	Namespace string `json:"namespace,omitempty"`
 	Service   string `json:"service,omitempty"`

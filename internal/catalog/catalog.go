@@ -37,6 +37,9 @@ type Event struct {
 	After     *Item
 	// Was is the image of the service's settings before, where ID is empty.
 	Was string
+	// Panic is set where the service's panic began, or ended, at a time.
+	Panic *bool
+	At    time.Time
 	// Change caused it. Whoever keeps events for long should let go of it: it
 	// keeps the batch it came in.
 	Change *rollcall.Change
@@ -133,7 +136,7 @@ func (c *Catalog) Apply(e rollcall.Entry) error {
 			return fmt.Errorf("entry %d: %w", e.Revision, err)
 		}
 	}
-	c.settle(e.Revision)
+	c.settle(&e)
 	if e.Reset && !e.More {
 		c.reset = false
 		c.flush()

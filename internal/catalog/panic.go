@@ -32,15 +32,24 @@ func (v *View) panics(below float64) bool {
 
 // settle decides on the panic of the services that an entry touched. Where it
 // begins or ends, the instances that this concerns change in the same revision.
-func (c *Catalog) settle(at rollcall.Revision) {
+func (c *Catalog) settle(e *rollcall.Entry) {
 	for _, v := range c.touched {
 		if v.panics(c.panic) == v.panic {
 			continue
 		}
 		v.panic = !v.panic
+		c.next.panics++
+		if !v.panic {
+			c.next.panics -= 2
+		}
 		why := "the panic is over"
 		if v.panic {
 			why = fmt.Sprintf("panic: %d of %d instances are routable", v.Routable(), v.Len())
+		}
+		if !c.reset {
+			c.events = append(c.events, Event{
+				Revision: e.Revision, Committed: c.committed, Service: *v.key, Was: v.Image(), Panic: new(v.panic), At: e.Changes[len(e.Changes)-1].At, Why: why,
+			})
 		}
 		var concerned []*Item
 		for i := range v.All() {
@@ -54,7 +63,7 @@ func (c *Catalog) settle(at rollcall.Revision) {
 			v.items.Set(&n)
 			if !c.reset {
 				c.events = append(c.events, Event{
-					Revision: at, Committed: c.committed, Service: *v.key, ID: n.ID(), Before: old, After: &n, Why: why,
+					Revision: e.Revision, Committed: c.committed, Service: *v.key, ID: n.ID(), Before: old, After: &n, Why: why,
 				})
 			}
 		}

@@ -89,7 +89,7 @@ func TestPanic(t *testing.T) {
 				t.Errorf("then %d usable, want all", got)
 			}
 			for _, e := range events {
-				if e.After.Forced() && s.Item(rollcall.Key{ServiceKey: service, ID: e.ID}) == e.After {
+				if e.After != nil && e.After.Forced() && s.Item(rollcall.Key{ServiceKey: service, ID: e.ID}) == e.After {
 					t.Errorf("%s ends forced", e.ID)
 				}
 			}

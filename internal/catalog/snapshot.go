@@ -21,6 +21,7 @@ type Snapshot struct {
 	services  trie
 	names     *btree.BTreeG[*rollcall.ServiceKey] // copy-on-write, in order
 	instances int
+	panics    int                                     // services
 	guards    map[rollcall.ServiceKey]*rollcall.Guard // copied on change, which is rare
 	unknown   map[unknownKey]rollcall.Change          // this too
 }
@@ -74,6 +75,9 @@ func (s *Snapshot) Views(after rollcall.ServiceKey) iter.Seq[*View] {
 		})
 	}
 }
+
+// Panics returns the number of services in panic.
+func (s *Snapshot) Panics() int { return s.panics }
 
 // Guard returns the guard on a service, or with a zero key that on everything;
 // nil if there is none.

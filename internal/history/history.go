@@ -186,6 +186,14 @@ func (h *History) Gap(log rollcall.LogID, at time.Time, why string) {
 	h.put(&e)
 }
 
+// Note adds an event that is not of the log, by any goroutine.
+func (h *History) Note(ev rollcall.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ev.Revision = h.newest.rev
+	h.put(&Entry{Event: ev, Log: h.newest.log})
+}
+
 // begins reports whether e says where history begins.
 func (e *Entry) begins() bool { return e.Type == TypeGap && e.Why == "" }
 

@@ -48,6 +48,9 @@ type Options struct {
 	Defaults rollcall.Settings
 	// Wall is the clock of what is written.
 	Wall func() time.Time
+	// Paused is told when this process was stopped for a while, by which all
+	// deadlines were moved; nil is nobody.
+	Paused func(time.Duration)
 	// Undamped has every verdict written, however often an instance's changes.
 	Undamped bool
 	Logger   *slog.Logger
@@ -117,10 +120,18 @@ func (j *Judge) Run(ctx context.Context) error {
 func (j *Judge) tick(ctx context.Context) error {
 	tick := time.NewTicker(lease.Tick)
 	defer tick.Stop()
+	paused := j.o.Leases.Paused()
 	for {
 		select {
 		case <-tick.C:
 			j.Anew(j.o.Leases.Tick()...)
+			if p := j.o.Leases.Paused(); p > paused {
+				j.o.Logger.Warn("this process was stopped for a while: nobody could be heard, so all deadlines were moved", "by", p-paused)
+				if j.o.Paused != nil {
+					j.o.Paused(p - paused)
+				}
+				paused = p
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}

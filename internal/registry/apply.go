@@ -107,7 +107,7 @@ func (r *Registry) publish(since rollcall.Revision) {
 	read := r.read.Load()
 	for i := range events {
 		e := &events[i]
-		if e.Change != nil {
+		if e.Change != nil || e.Panic != nil {
 			if ev, ok := r.story(e); ok {
 				r.history.Add(history.Entry{Event: ev, Log: s.Log(), Image: undone(e)})
 				if read && r.o.Events != nil {
@@ -258,6 +258,16 @@ func found(i *catalog.Item) rollcall.Status {
 
 // story tells an event as history has it.
 func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
+	if e.Panic != nil {
+		ev = rollcall.Event{
+			Revision: e.Revision, At: e.At, Type: "panic_ended", Namespace: e.Service.Namespace, Service: r.nameOf(e.Service),
+			By: "rollcall", Via: "panic", Why: e.Why,
+		}
+		if *e.Panic {
+			ev.Type = "panic"
+		}
+		return ev, true
+	}
 	ev = rollcall.Event{
 		Revision: e.Revision, At: e.Change.At, Namespace: e.Service.Namespace, Service: r.nameOf(e.Service), ID: e.ID,
 		By: strings.Clone(e.Change.By), Via: strings.Clone(e.Change.Via), Why: strings.Clone(e.Change.Why),

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/registry"
@@ -388,4 +390,54 @@ func TestClockJumps(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPanicIsTold: it begins and ends with an event, is counted, and shows in the
+// answer; a watcher sees nobody leave whom it serves.
+func TestPanicIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		metrics := prometheus.NewRegistry()
+		o := registry.Options{Log: memory.New(), Logger: discard(), Metrics: metrics, Defaults: rollcall.Settings{GuardShare: new(1.0)}}
+		r := run(t, o)
+		panics := func() float64 {
+			t.Helper()
+			all, err := metrics.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range all {
+				if m.GetName() == "rollcall_services_in_panic" {
+					return m.Metric[0].GetGauge().GetValue()
+				}
+			}
+			return -1
+		}
+		say := func(n int, s rollcall.Status) {
+			t.Helper()
+			for i := range n {
+				if _, err := r.Renew(t.Context(), rollcall.NewKey("", "payments", fmt.Sprint("p-", i)), &rollcall.Report{Status: s}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+		}
+		for i := range 10 {
+			i := payments(fmt.Sprint("p-", i))
+			i.Lease.Mode = rollcall.LeaseNone
+			register(t, r, i)
+		}
+		say(6, rollcall.Unhealthy)
+		a, err := r.Resolve(t.Context(), &rollcall.Query{Service: "payments"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if items, _ := a.Select(); len(items) != 10 || !a.View.Panic() || panics() != 1 {
+			t.Errorf("%d served, panic %v, %v services in panic", len(items), a.View.Panic(), panics())
+		}
+		say(6, rollcall.Healthy)
+		if panics() != 0 {
+			t.Errorf("%v services in panic in the end", panics())
+		}
+		wantEvents(t, r, rollcall.EventFilter{Service: "payments"}, "panic", "panic_ended")
+	})
 }

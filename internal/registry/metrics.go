@@ -21,6 +21,7 @@ func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
 	}
 	gauge("rollcall_instances", "Registered instances.", func() float64 { return float64(r.catalog.Snapshot().Instances()) })
 	gauge("rollcall_services", "Known services.", func() float64 { return float64(r.catalog.Snapshot().Services()) })
+	gauge("rollcall_services_in_panic", "Services of which so few instances are routable that all that may work are served.", func() float64 { return float64(r.catalog.Snapshot().Panics()) })
 	gauge("rollcall_revision", "Revision of the newest published snapshot.", func() float64 { return float64(r.hub.Revision()) })
 	gauge("rollcall_leases", "Leases that are kept.", func() float64 { return float64(r.leases.Len()) })
 	gauge("rollcall_sessions", "Open sessions, and broken ones that may be taken up again.", func() float64 { return float64(r.session.Len()) })

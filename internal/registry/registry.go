@@ -141,6 +141,12 @@ func New(o Options) *Registry {
 		r.catalog.PanicBelow(*share)
 	}
 	r.judge = judge.New(judge.Options{
+		Paused: func(d time.Duration) {
+			r.history.Note(rollcall.Event{
+				At: r.now(), Type: "pause", By: "rollcall", Via: "lease",
+				Why: fmt.Sprintf("this process was stopped for %v; all deadlines were moved by as much", d.Round(time.Millisecond)),
+			})
+		},
 		Snapshot: r.catalog.Snapshot, Leases: r.leases, Append: r.append, Probe: r.probe,
 		Defaults: o.Defaults, Wall: o.Wall, Undamped: o.Undamped, Logger: o.Logger, Metrics: o.Metrics,
 	})

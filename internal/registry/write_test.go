@@ -90,11 +90,13 @@ func TestRegisterRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, memory.New())
 		for field, spoil := range map[string]func(*rollcall.Instance){
-			"service":        func(i *rollcall.Instance) { i.Service = "no such" },
-			"lease.ttl":      func(i *rollcall.Instance) { i.Lease.TTL = rollcall.Duration(-time.Second) },
-			"lease.mode":     func(i *rollcall.Instance) { i.Lease.Mode = rollcall.LeaseSession },
-			"checks[0].type": func(i *rollcall.Instance) { i.Checks = []rollcall.Check{{Name: "c", Type: rollcall.CheckExec, Target: "/bin/true"}} },
-			"address":        func(i *rollcall.Instance) { i.Address = "10.0.0.1:80" },
+			"service":    func(i *rollcall.Instance) { i.Service = "no such" },
+			"lease.ttl":  func(i *rollcall.Instance) { i.Lease.TTL = rollcall.Duration(-time.Second) },
+			"lease.mode": func(i *rollcall.Instance) { i.Lease.Mode = rollcall.LeaseSession },
+			"checks[0].type": func(i *rollcall.Instance) {
+				i.Checks = []rollcall.Check{{Name: "c", Type: rollcall.CheckExec, Target: "/bin/true"}}
+			},
+			"address": func(i *rollcall.Instance) { i.Address = "10.0.0.1:80" },
 		} {
 			i := payments("p-1")
 			spoil(&i)
