@@ -48,14 +48,17 @@ type Census interface {
 // A guard ends when nobody is held any more: because they were heard from, or
 // seen to be dead, or let go of. It lets go after GuardWindow of as many as the
 // share allows in each further one, longest silent first, but of nobody as long
-// as hardly anybody at all is heard from. So it ends by itself, also after a true
-// disaster (Eureka's self-preservation, from which the idea comes, does not).
+// as hardly anybody at all is heard from, nor for a GuardWindow after that: when a
+// cut ends, the first to be heard from do not have the others convicted, who are
+// about to be. So it ends by itself, also after a true disaster (Eureka's
+// self-preservation, from which the idea comes, does not).
 //
 // A Guard belongs to one goroutine. It keeps no time of its own.
 type Guard struct {
 	census   Census
 	services map[rollcall.ServiceKey]*scope
 	all      *scope
+	isolated time.Time // when hardly anybody was heard from last, while a guard was on
 }
 
 // scope is what one guard is about: a service, or everything.
@@ -203,7 +206,11 @@ func (s *scope) forget(now time.Time) {
 // Review looks at the guards that are on, about once a second.
 func (g *Guard) Review(now time.Time) (d Decision) {
 	scopes := slices.SortedFunc(maps.Values(g.services), func(a, b *scope) int { return a.key.Compare(b.key) })
-	for _, s := range append(scopes, g.all) {
+	scopes = append(scopes, g.all)
+	if slices.ContainsFunc(scopes, func(s *scope) bool { return s.on }) && g.alone() {
+		g.isolated = now
+	}
+	for _, s := range scopes {
 		s.forget(now)
 		if s.on {
 			g.review(now, s, &d)
@@ -226,7 +233,7 @@ func (g *Guard) review(now time.Time, s *scope, d *Decision) {
 	oldest := slices.SortedFunc(maps.Keys(s.held), func(a, b rollcall.Key) int {
 		return cmp.Or(s.held[a].since.Compare(s.held[b].since), a.Compare(b.ServiceKey), cmp.Compare(a.ID, b.ID))
 	})
-	if now.Sub(s.since) >= GuardWindow && !(g.isolated() && now.Sub(s.since) < GuardIsolated) {
+	if lasts := now.Sub(s.since); lasts >= GuardIsolated || lasts >= GuardWindow && now.Sub(g.isolated) >= GuardWindow {
 		for _, key := range oldest {
 			if len(s.convicted) >= s.most(count, share) {
 				break
@@ -247,8 +254,8 @@ func (g *Guard) review(now time.Time, s *scope, d *Decision) {
 	}
 }
 
-// isolated reports whether hardly anybody is heard from.
-func (g *Guard) isolated() bool {
+// alone reports whether hardly anybody is heard from.
+func (g *Guard) alone() bool {
 	count, share := g.census.Count(rollcall.ServiceKey{})
 	return count.Heard+count.Late > 2 && float64(count.Heard) < share*float64(count.Heard+count.Late)
 }

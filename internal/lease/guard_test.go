@@ -186,6 +186,29 @@ func TestGuardIsolated(t *testing.T) {
 	}
 }
 
+// TestGuardAfterIsolation: those who are heard from first when a cut ends do not
+// have the others convicted, who are about to be.
+func TestGuardAfterIsolation(t *testing.T) {
+	w := newTown(2, 50)
+	all := slices.Concat(w.some(0, 50), w.some(1, 50))
+	w.silence(all...)
+	if n := w.pass(5); slices.Max(n) > 0 {
+		t.Fatalf("%v convicted while nobody is heard from", n)
+	}
+	for _, key := range all[:20] {
+		w.lives[key] = "heard"
+	}
+	for range 59 {
+		if n := w.take(w.guard.Review(w.now)); n > 0 {
+			t.Fatalf("%d convicted as soon as some are heard from again", n)
+		}
+		w.now = w.now.Add(time.Second)
+	}
+	if got, want := w.pass(2), []int{14, 14}; !slices.Equal(got, want) {
+		t.Errorf("convicted by minute after that: %v, want %v", got, want)
+	}
+}
+
 // TestGuardOfEverything: that no service loses more than one is no comfort if
 // all do.
 func TestGuardOfEverything(t *testing.T) {
