@@ -40,7 +40,17 @@ func (k *kept) period() time.Duration {
 	return ttl / 3
 }
 
-// plan returns how long to wait after an attempt, and whether there is to be
+// patience returns for how long an attempt in the background may hang. A few
+// heartbeats that do must not cost the lease: there is time for five of them. What
+// is to be registered may have to wait for a registry that is busy with others.
+func (k *kept) patience() time.Duration {
+	if k.current {
+		return max(k.period()/5, time.Second)
+	}
+	return max(k.period(), time.Second)
+}
+
+// plan returns how long to wait from the beginning of an attempt, and whether there is to be
 // another at all.
 func (k *kept) plan(err error) (wait time.Duration, ever bool) {
 	if err != nil {

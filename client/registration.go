@@ -229,14 +229,13 @@ func (r *Registration) speakUp() {
 	}
 }
 
-// beat makes an attempt in the background. One that hangs must not cost the
-// lease, so it gets no longer than a period.
+// beat makes an attempt in the background.
 func (r *Registration) beat() error {
 	if err := r.lock(r.life); err != nil {
 		return err
 	}
 	defer func() { <-r.turn }()
-	ctx, cancel := context.WithTimeout(r.life, max(r.kept.period(), time.Second))
+	ctx, cancel := context.WithTimeout(r.life, r.kept.patience())
 	defer cancel()
 	return r.renew(ctx)
 }
@@ -373,9 +372,11 @@ func (r *Registration) unlock() {
 	r.speakUp()
 }
 
-// renew brings the registry up to date and plans the next attempt. Its caller
-// has the turn.
+// renew brings the registry up to date and plans the next attempt, which counts
+// from the beginning of this one: who waited for an answer in vain has waited. Its
+// caller has the turn.
 func (r *Registration) renew(ctx context.Context) error {
+	began := time.Now()
 	r.mu.Lock()
 	r.woken = false
 	r.mu.Unlock()
@@ -384,7 +385,7 @@ func (r *Registration) renew(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err = err; !r.woken {
-		r.next, r.idle = time.Now().Add(wait), !ever
+		r.next, r.idle = began.Add(wait), !ever
 	}
 	return err
 }

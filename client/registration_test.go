@@ -181,23 +181,53 @@ func TestRetriesSpreadOutAndHeedTheServer(t *testing.T) {
 	})
 }
 
-func TestHungHeartbeatDoesNotCostTheLease(t *testing.T) {
+// Heartbeats that hang must not cost the lease: the fifth is on its way before the
+// TTL is over.
+func TestHungHeartbeatsDoNotCostTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startFake(t)
 		if _, err := f.client(t).Register(t.Context(), payments()); err != nil {
 			t.Fatal(err)
 		}
+		began := time.Now()
 		f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
-			if len(f.requests("POST p-1/heartbeat")) == 1 {
+			if len(f.requests("POST p-1/heartbeat")) <= 4 {
 				<-r.Context().Done()
 				return true
 			}
 			return false
 		})
 		advance(time.Minute)
-		// Up to 6 s to the first, 5 s until it is given up, a short pause.
-		if rs := f.requests("POST p-1/heartbeat"); rs[1].at.Sub(rs[0].at) > 6*time.Second {
-			t.Errorf("the hung heartbeat was given up after %v", rs[1].at.Sub(rs[0].at))
+		rs := f.requests("POST p-1/heartbeat")
+		if after := rs[4].at.Sub(began); after > rollcall.DefaultTTL {
+			t.Errorf("the fifth heartbeat came after %v", after)
+		}
+		// Each is given up after 1 s; from its beginning there are pauses of up to
+		// 500 ms, 1 s, 2 s and 4 s, and of at least half of that.
+		for n, most := range []time.Duration{1000, 1000, 2000, 4000} {
+			most *= time.Millisecond
+			if d := rs[n+1].at.Sub(rs[n].at); d > most || d < max(most/2, time.Second) {
+				t.Errorf("heartbeat %d came %v after the one before", n+2, d)
+			}
+		}
+	})
+}
+
+// A registration that hangs is given a period: the registry may have many to
+// take.
+func TestHungRegistrationHasAPeriod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		f.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			<-r.Context().Done()
+			return true
+		})
+		if _, err := f.client(t).Keep(payments()); err != nil {
+			t.Fatal(err)
+		}
+		advance(time.Minute)
+		if ds := gaps(f.requests("PUT p-1")); len(ds) == 0 || slices.Min(ds) < rollcall.DefaultTTL/3 {
+			t.Errorf("registrations %v apart", ds)
 		}
 	})
 }
