@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/rollcall-registry/rollcall"
 )
@@ -30,11 +31,17 @@ func (c *Client) Resolve(ctx context.Context, q rollcall.Query) (ans rollcall.An
 // Services returns the services of a namespace, or of all if it is empty, with
 // counts of their instances. The sequence ends with the first error.
 func (c *Client) Services(ctx context.Context, namespace string) iter.Seq2[rollcall.ServiceSummary, error] {
+	return c.ServicesAt(ctx, namespace, time.Time{})
+}
+
+// ServicesAt is [Client.Services] as it was at a time.
+func (c *Client) ServicesAt(ctx context.Context, namespace string, at time.Time) iter.Seq2[rollcall.ServiceSummary, error] {
+	q := (&rollcall.Query{Namespace: namespace, At: at}).Values()
 	type page struct {
 		Services []rollcall.ServiceSummary `json:"services"`
 		Next     string                    `json:"next"`
 	}
-	return paged(ctx, c, "services", in(namespace), func(p page) ([]rollcall.ServiceSummary, string) { return p.Services, p.Next })
+	return paged(ctx, c, "services", q, func(p page) ([]rollcall.ServiceSummary, string) { return p.Services, p.Next })
 }
 
 // Watchers returns who is told of a service, and how far they are.

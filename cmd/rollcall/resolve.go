@@ -31,7 +31,7 @@ func newResolve(e *env) *cobra.Command {
 first where an order was asked for. --quiet prints just HOST:PORT lines, for
 scripts. A service without usable instances is an empty answer; one that nobody
 knows is a failure, and so is asking a server for what it cannot do yet, such as
---filter, --near, --pick, --subset and --at.`,
+--filter, --near, --pick and --subset.`,
 		Example: `  rollcall resolve payments
   rollcall resolve payments --cap canary=true --meta team=checkout
   rollcall resolve payments --health any --output json

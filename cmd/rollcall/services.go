@@ -11,13 +11,15 @@ import (
 
 func newServices(e *env) *cobra.Command {
 	conn := connection{e: e}
+	var at timeFlag
 	cmd := &cobra.Command{
 		Use:   "services",
 		Short: "List services with counts of their instances",
 		Long: `Services lists the services of a namespace, or of all namespaces, and how many
 instances each has by health. With --output json it prints one document a line.`,
 		Example: `  rollcall services
-  rollcall services --namespace staging --output json`,
+  rollcall services --namespace staging --output json
+  rollcall services --at 1h`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return conn.with(func(c *client.Client) error {
@@ -27,7 +29,7 @@ instances each has by health. With --output json it prints one document a line.`
 					t = e.table("NAMESPACE", "SERVICE", "INSTANCES", "ROUTABLE", "HEALTH")
 					defer t.Flush()
 				}
-				for s, err := range c.Services(cmd.Context(), conn.namespace) {
+				for s, err := range c.ServicesAt(cmd.Context(), conn.namespace, at.Time) {
 					if err != nil {
 						return err
 					}
@@ -45,5 +47,6 @@ instances each has by health. With --output json it prints one document a line.`
 	}
 	conn.flags(cmd)
 	conn.inNamespace(cmd, "all")
+	cmd.Flags().Var(&at, "at", "as they were at a `TIME`: RFC 3339, or a duration ago")
 	return cmd
 }
