@@ -23,6 +23,8 @@ const (
 	GuardIsolated = time.Hour
 	// ProbeHeld is how often instances that are held are looked at.
 	ProbeHeld = 5 * time.Second
+	// probedAtOnce is how many of those held by one guard are looked at in one review.
+	probedAtOnce = 1024
 )
 
 // Census counts leases for a guard.
@@ -230,28 +232,55 @@ func (g *Guard) review(now time.Time, s *scope, d *Decision) {
 		d.Ended = append(d.Ended, s.key)
 		return
 	}
-	oldest := slices.SortedFunc(maps.Keys(s.held), func(a, b rollcall.Key) int {
-		return cmp.Or(s.held[a].since.Compare(s.held[b].since), a.Compare(b.ServiceKey), cmp.Compare(a.ID, b.ID))
-	})
 	if lasts := now.Sub(s.since); lasts >= GuardIsolated || lasts >= GuardWindow && now.Sub(g.isolated) >= GuardWindow {
-		for _, key := range oldest {
-			if len(s.convicted) >= s.most(count, share) {
-				break
-			}
+		g.release(now, s, s.most(count, share)-len(s.convicted), d)
+	}
+	// If they are many, some of them: which is a matter of chance.
+	var due []rollcall.Key
+	for key, h := range s.held {
+		if now.Sub(h.probed) < ProbeHeld {
+			continue
+		}
+		h.probed = now
+		if due = append(due, key); len(due) == probedAtOnce {
+			break
+		}
+	}
+	slices.SortFunc(due, compare)
+	d.Probe = append(d.Probe, due...)
+}
+
+// release convicts up to n of those who are held, longest silent first, and of
+// each service as many as may be.
+func (g *Guard) release(now time.Time, s *scope, n int, d *Decision) {
+	if n <= 0 {
+		return
+	}
+	oldest := slices.SortedFunc(maps.Keys(s.held), func(a, b rollcall.Key) int {
+		return cmp.Or(s.held[a].since.Compare(s.held[b].since), compare(a, b))
+	})
+	left := map[rollcall.ServiceKey]int{} // how many more of a service
+	for _, key := range oldest {
+		of, ok := left[key.ServiceKey]
+		if !ok {
 			own := g.scope(key.ServiceKey)
-			if count, share := g.census.Count(key.ServiceKey); len(own.convicted) >= own.most(count, share) {
-				continue
-			}
+			count, share := g.census.Count(key.ServiceKey)
+			of = own.most(count, share) - len(own.convicted)
+		}
+		if of > 0 {
+			of--
 			delete(s.held, key)
 			g.convict(now, key, d)
+			n--
+		}
+		if left[key.ServiceKey] = of; n == 0 {
+			return
 		}
 	}
-	for _, key := range oldest {
-		if h := s.held[key]; h != nil && now.Sub(h.probed) >= ProbeHeld {
-			h.probed = now
-			d.Probe = append(d.Probe, key)
-		}
-	}
+}
+
+func compare(a, b rollcall.Key) int {
+	return cmp.Or(a.Compare(b.ServiceKey), cmp.Compare(a.ID, b.ID))
 }
 
 // alone reports whether hardly anybody is heard from.

@@ -304,3 +304,35 @@ func TestGuardProbes(t *testing.T) {
 		t.Errorf("probed %v", d.Probe)
 	}
 }
+
+// BenchmarkReview is what a guard costs each second that holds very many.
+func BenchmarkReview(b *testing.B) {
+	w := newTown(0, 0)
+	c := &crowd{silent: 100_000}
+	w.guard = NewGuard(c)
+	var keys []rollcall.Key
+	for s := range 1000 {
+		keys = append(keys, w.some(s, 100)...)
+	}
+	if d := w.guard.Decide(w.now, keys); len(d.Hold) != len(keys) {
+		b.Fatalf("%d held", len(d.Hold))
+	}
+	b.Run("held=100000", func(b *testing.B) {
+		for b.Loop() {
+			w.now = w.now.Add(time.Second)
+			w.guard.Review(w.now)
+		}
+	})
+}
+
+// crowd is a census in which everybody is silent.
+type crowd struct{ silent int }
+
+func (c *crowd) Count(service rollcall.ServiceKey) (Count, float64) {
+	if service == (rollcall.ServiceKey{}) {
+		return Count{Heard: c.silent / 2, Late: c.silent}, GuardShare
+	}
+	return Count{Late: 100}, GuardShare
+}
+
+func (c *crowd) Silent(rollcall.Key) bool { return true }
