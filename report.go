@@ -65,16 +65,23 @@ type ServerStatus struct {
 	Synced   bool `json:"synced"`
 	Settling bool `json:"settling"`
 	// Writable is false, with a reason, while the log takes no writes.
-	Writable    bool           `json:"writable"`
-	Reason      string         `json:"reason,omitempty"`
-	Started     time.Time      `json:"started"`
-	LogCreated  time.Time      `json:"log_created"`
-	AgeMS       int64          `json:"age_ms"`
-	Services    int            `json:"services"`
-	Instances   int            `json:"instances"`
-	Health      map[Status]int `json:"health"`
-	Watchers    int            `json:"watchers"`
-	MemoryBytes uint64         `json:"memory_bytes"`
+	Writable   bool           `json:"writable"`
+	Reason     string         `json:"reason,omitempty"`
+	Started    time.Time      `json:"started"`
+	LogCreated time.Time      `json:"log_created"`
+	AgeMS      int64          `json:"age_ms"`
+	Services   int            `json:"services"`
+	Instances  int            `json:"instances"`
+	Health     map[Status]int `json:"health"`
+	Watchers   int            `json:"watchers"`
+	Sessions   int            `json:"sessions"`
+	// Guards are those that are on, Panics the services in panic.
+	Guards int `json:"guards"`
+	Panics int `json:"panics"`
+	// PausedMS is for how long in all the server is known to have been stopped, by
+	// which deadlines were moved.
+	PausedMS    int64  `json:"paused_ms"`
+	MemoryBytes uint64 `json:"memory_bytes"`
 }
 
 // Renew is one renewal of many.

@@ -54,6 +54,13 @@ func (e *env) status(s *rollcall.ServerStatus) error {
 	t.Row("SERVICES", strconv.Itoa(s.Services))
 	t.Row("INSTANCES", join(strconv.Itoa(s.Instances), table.Health(s.Health)))
 	t.Row("WATCHERS", strconv.Itoa(s.Watchers))
+	t.Row("SESSIONS", strconv.Itoa(s.Sessions))
+	if s.Guards > 0 || s.Panics > 0 {
+		t.Row("TROUBLE", fmt.Sprintf("%d guards (rollcall guards), %d services in panic", s.Guards, s.Panics))
+	}
+	if s.PausedMS > 0 {
+		t.Row("STOPPED", "for "+table.Humane(time.Duration(s.PausedMS)*time.Millisecond)+" in all; leases were prolonged by as much")
+	}
 	t.Row("REVISION", fmt.Sprintf("%d of log %s (%s)", s.Revision, s.LogID, s.Store))
 	t.Row("AGE", table.Humane(time.Duration(s.AgeMS)*time.Millisecond))
 	t.Row("LOG SINCE", s.LogCreated.Local().Format(time.DateTime))

@@ -368,7 +368,8 @@ func (r *Registry) Status(ctx context.Context) (rollcall.ServerStatus, error) {
 		Synced: r.read.Load(), Settling: settling, Writable: true,
 		Started: r.started.UTC(), LogCreated: lg.Created, AgeMS: r.age().Milliseconds(),
 		Services: s.Services(), Instances: s.Instances(), Health: map[rollcall.Status]int{},
-		Watchers: r.hub.Subscribers(), MemoryBytes: memory(),
+		Watchers: r.hub.Subscribers(), Sessions: r.session.Len(), MemoryBytes: memory(),
+		Guards: len(r.judge.Guards()), Panics: s.Panics(), PausedMS: r.leases.Paused().Milliseconds(),
 	}
 	if lg.Err != nil {
 		st.Writable, st.Reason = false, lg.Err.Error()
