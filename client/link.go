@@ -18,12 +18,18 @@ import (
 	"github.com/rollcall-registry/rollcall/client/internal/problem"
 )
 
+// nudge is how often something is sent on a stream that has not been answered
+// yet. That its connection broke shows in that alone: whoever sends a request
+// waits for its body, and this one ends with the stream.
+const nudge = 200 * time.Millisecond
+
 // link is one stream of a session, from when it is opened until it breaks.
 type link struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer   // ends the stream when nothing is heard for silence
 	out    chan []byte   // lines to be sent
+	begun  chan struct{} // closed once it is answered
 	rest   []byte        // of the line that is being sent
 	in     *bufio.Reader // of body
 	body   io.ReadCloser
@@ -39,6 +45,9 @@ type link struct {
 	failure error // why the stream has ended
 }
 
+// pong is a line that only says that somebody is there. Nobody writes to it.
+var pong = []byte("{\"type\":\"pong\"}\n")
+
 // wrong returns the error that a line tells of.
 func wrong(r line.Received) error {
 	if r.Type != "error" {
@@ -50,7 +59,7 @@ func wrong(r line.Received) error {
 // newLink returns a stream that has yet to be opened, for which there is some
 // time.
 func newLink(ctx context.Context, within time.Duration) *link {
-	l := &link{out: make(chan []byte, 16), asked: map[string]chan line.Received{}}
+	l := &link{out: make(chan []byte, 16), begun: make(chan struct{}), asked: map[string]chan line.Received{}}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
 	l.timer = time.AfterFunc(within, func() { l.cancel(errSilent) })
 	return l
@@ -58,6 +67,7 @@ func newLink(ctx context.Context, within time.Duration) *link {
 
 // begin takes the answer of the server, which begins with what session it is.
 func (l *link) begin(resp *http.Response) error {
+	close(l.begun)
 	l.body = resp.Body
 	l.in = bufio.NewReader(resp.Body)
 	first, err := l.read()
@@ -98,8 +108,16 @@ func errBroken(why error) error {
 // Read makes the lines that are sent the body of a request.
 func (l *link) Read(b []byte) (int, error) {
 	if len(l.rest) == 0 {
+		var unanswered <-chan time.Time
+		select {
+		case <-l.begun:
+		default:
+			unanswered = time.After(nudge)
+		}
 		select {
 		case l.rest = <-l.out:
+		case <-unanswered:
+			l.rest = pong
 		case <-l.ctx.Done():
 			return 0, context.Cause(l.ctx)
 		}
@@ -144,7 +162,7 @@ func (l *link) next() (line.Received, error) {
 			return r, err
 		case r.Type == "ping":
 			select {
-			case l.out <- []byte("{\"type\":\"pong\"}\n"):
+			case l.out <- pong:
 			default: // other lines wait to be sent, and will do
 			}
 		case r.Ref != "":

@@ -164,7 +164,7 @@ func (s *session) open() (l *link, err error) {
 
 func (s *session) openAt(at server) (*link, error) {
 	l := newLink(s.life, s.c.timeout)
-	hello := []byte("{\"type\":\"pong\"}\n") // any line opens a session
+	hello := pong // any line opens a session
 	if s.token != "" {
 		hello, _ = line.Sent{Type: "resume", Token: s.token}.Encode() // of text alone
 	}

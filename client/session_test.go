@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bufio"
 	"context"
 	"net"
 	"net/http"
@@ -214,6 +215,40 @@ func TestSilentServerIsLeft(t *testing.T) {
 		advance(7 * time.Second)
 		if n := len(f.opened()); n != 2 {
 			t.Errorf("%d streams after 7s without a ping, want a second after 6s", n)
+		}
+	})
+}
+
+// A connection that breaks before its stream was answered, as through a proxy
+// that stops, shows at once and not when the attempt has had its time.
+func TestUnansweredStreamThatBreaksIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		dials := 0
+		transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if dials++; dials != 2 {
+				return f.dial(ctx, network, addr)
+			}
+			near, far := net.Pipe()
+			go func() { // ends with the request
+				defer far.Close()
+				if req, err := http.ReadRequest(bufio.NewReader(far)); err == nil {
+					bufio.NewReader(req.Body).ReadString('\n')
+				}
+			}()
+			return near, nil
+		}}
+		c, err := Dial("rollcall", WithTransport(transport))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close(); transport.CloseIdleConnections() })
+		register(t, c, new(notices), "p-1")
+		advance(time.Minute)
+		f.cut()
+		advance(time.Second)
+		if n := len(f.opened()); n != 2 || dials != 3 {
+			t.Errorf("%d streams after a second, and %d connections; want 2 and 3", n, dials)
 		}
 	})
 }
