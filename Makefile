@@ -32,7 +32,7 @@ lint: ## check form: gofmt, vet, staticcheck, modules, known vulnerabilities
 	cd bench && $(GO) vet ./... && $(GO) mod tidy -diff && $(GO) run $(STATICCHECK) ./...
 	@./.ci/vulnerabilities $(GO) run $(GOVULNCHECK) ./...
 
-e2e: build ## drive real processes: crashes, full disks, the README's tour
+e2e: build ## drive real processes: crashes, cut networks, full disks, the README's tour
 	$(GO) test -tags e2e -count 1 -timeout 25m ./test/e2e $(E2EFLAGS)
 
 compat: build ## drive the registry with clients that others wrote
