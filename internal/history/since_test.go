@@ -167,7 +167,9 @@ func TestPast(t *testing.T) {
 			if e.Type = "removed"; r.IntN(4) > 0 || state[k] == "" {
 				e.Type = fmt.Sprint("put", step)
 			}
-			state[k] = strings.Trim(e.Type, "removed")
+			if state[k] = e.Type; e.Type == "removed" {
+				state[k] = ""
+			}
 			all = append(all, e)
 			h.Add(e)
 		case n < 93:
