@@ -23,8 +23,10 @@ const roleVariable = "ROLLCALL_E2E_ROLE"
 // roles are what a test has other processes do. One prints a line once it does
 // it, and ends when its standard input does.
 var roles = map[string]func(t *testing.T, args []string){
-	"keep":  keepInstances,
-	"proxy": proxyStreams,
+	"keep":   keepInstances,
+	"proxy":  proxyStreams,
+	"put":    putInstance,
+	"target": beTarget,
 }
 
 // TestRole is no test: it is what the processes do that other tests start.
