@@ -26,6 +26,7 @@ type Action string
 const (
 	Read     Action = "read"     // resolve, list, watch a service
 	Register Action = "register" // register, update, renew, drain, deregister an instance
+	Hold     Action = "hold"     // open a session; what is registered in it is asked for by itself
 	Report   Action = "report"   // what a caller saw of a service's instances
 	Operate  Action = "operate"  // override, settings
 	Inspect  Action = "inspect"  // status, events

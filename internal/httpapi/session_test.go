@@ -59,6 +59,7 @@ func (h *held) Ping() time.Duration {
 }
 func (h *held) Alive()                    {}
 func (h *held) Lost() <-chan rollcall.Key { return nil }
+func (h *held) Ended() <-chan struct{}    { return nil }
 
 func (h *held) Register(ctx context.Context, i rollcall.Instance, m rollcall.Revision) (rollcall.Instance, bool, error) {
 	h.core.mu.Lock()

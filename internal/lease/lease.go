@@ -285,14 +285,14 @@ func (t *Table) revive(s *shard, hash uint64, key rollcall.Key) (ttl time.Durati
 	return e.shared.ttl, true, changed
 }
 
-// Break notes that the stream of an instance's session broke. Unless it is
-// renewed within [Grace], it falls silent then.
-func (t *Table) Break(key rollcall.Key) {
+// BreakOf notes that the stream broke of the session that keeps one incarnation
+// of an instance. Unless that is renewed within [Grace], it falls silent then.
+func (t *Table) BreakOf(key rollcall.Key, incarnation rollcall.Revision) {
 	s, hash := t.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.get(hash, key)
-	if e == nil || e.state > Missing || e.shared.ttl == 0 {
+	if e == nil || e.incarnation != incarnation || !e.shared.session || e.state > Missing || e.shared.ttl == 0 {
 		return
 	}
 	e.set(broken, true)

@@ -632,13 +632,13 @@ func TestSession(t *testing.T) {
 	}
 
 	c.run(time.Second)
-	c.Break(key("i"))
+	c.BreakOf(key("i"), 1)
 	c.wantQuiet(t, Grace-Tick)
 	c.Renew(key("i")) // it is taken up again
 	c.wantQuiet(t, 4*time.Second)
 	c.Renew(key("i"))
 
-	c.Break(key("i"))
+	c.BreakOf(key("i"), 1)
 	c.Table.Tick()
 	c.at.Add(int64(Grace + Tick))
 	if changed := c.Table.Tick(); len(changed) != 1 {
@@ -724,7 +724,7 @@ func TestCount(t *testing.T) {
 	c.Set(keys[1], grant(1, seconds(15), seconds(60)))
 	c.Set(keys[2], grant(1, 0, 0))
 	c.Set(keys[3], sessionGrant(1))
-	c.Break(keys[3])
+	c.BreakOf(keys[3], 1)
 	want := Count{Heard: 1, Late: 2, Marked: 1}
 	if got := c.Count(slices.Values(keys)); got != want {
 		t.Errorf("%+v, want %+v", got, want)
@@ -735,7 +735,7 @@ func TestCount(t *testing.T) {
 	for n := range 100_000 { // of many, some are looked at
 		c.Set(key(fmt.Sprint("m", n)), sessionGrant(1))
 		if n%4 == 0 {
-			c.Break(key(fmt.Sprint("m", n)))
+			c.BreakOf(key(fmt.Sprint("m", n)), 1)
 		}
 	}
 	if got := c.CountAll(); got.Late < 22_000 || got.Late > 28_000 || got.Of() < 99_000 || got.Of() > 101_000 {

@@ -156,7 +156,7 @@ func New(o Options) *Registry {
 		Register: func(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (rollcall.Instance, bool, error) {
 			return r.register(ctx, i, ifMatch, bySession)
 		},
-		Renew: r.Renew, Deregister: r.Deregister,
+		Renew: r.Renew, Deregister: r.deregisterOf,
 	})
 	r.metrics = newMetrics(r, o.Metrics)
 	return r

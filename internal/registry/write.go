@@ -364,6 +364,26 @@ func (r *Registry) Deregister(ctx context.Context, key rollcall.Key, ifMatch rol
 	return err
 }
 
+// deregisterOf removes one incarnation of an instance. That another one is
+// registered, or none, is no error.
+func (r *Registry) deregisterOf(ctx context.Context, key rollcall.Key, incarnation rollcall.Revision) error {
+	if err := authorize(ctx, auth.Register, key); err != nil {
+		return err
+	}
+	item := r.catalog.Item(key)
+	if item == nil || item.Incarnation() != incarnation {
+		return nil
+	}
+	_, err := r.append(ctx, rollcall.Batch{
+		Changes: []rollcall.Change{r.change(ctx, rollcall.InstanceRemove{Key: key}, "deregistered")},
+		If:      []rollcall.Precondition{{Key: key, Incarnation: incarnation}},
+	})
+	if errors.Is(err, rollcall.ErrPrecondition) {
+		return nil
+	}
+	return err
+}
+
 // Drain begins to drain an instance (no new traffic), or ends that. A new
 // registration ends it too. A drain returns when all who are told of the service
 // know of it, or after wait, and how many they are; the end of one at once.

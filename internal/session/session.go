@@ -10,12 +10,24 @@ package session
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/lease"
+)
+
+const (
+	// most is how many sessions there may be, and mostInstances how many instances
+	// one may have.
+	most          = 50_000
+	mostInstances = 1000
+	// few is for how many instances each sign of life is passed on. Those of more
+	// are only renewed several times within a ping.
+	few = 16
 )
 
 // lostWaiting is how many lost instances a session remembers to tell at once;
@@ -28,9 +40,11 @@ type Options struct {
 	// Judge asks for a verdict on instances.
 	Judge func(...rollcall.Key)
 	// Register, Renew and Deregister are the registry's use cases.
-	Register   func(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (rollcall.Instance, bool, error)
-	Renew      func(ctx context.Context, key rollcall.Key, rep *rollcall.Report) (rollcall.Renewal, error)
-	Deregister func(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision) error
+	Register func(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (rollcall.Instance, bool, error)
+	Renew    func(ctx context.Context, key rollcall.Key, rep *rollcall.Report) (rollcall.Renewal, error)
+	// Deregister removes one incarnation of an instance; that another one is
+	// registered is no error.
+	Deregister func(ctx context.Context, key rollcall.Key, incarnation rollcall.Revision) error
 	Now        func() time.Time
 	Logger     *slog.Logger
 }
@@ -54,15 +68,20 @@ type state struct {
 	mu     sync.Mutex // guards what follows
 	stream *Session   // nil: it is broken
 	broken time.Time  // since when
-	keys   map[rollcall.Key]rollcall.Revision
+	heard  time.Time
+	// keys are its instances, by the incarnation that was registered here.
+	// Somebody may have registered another one since: that is theirs, but when it
+	// is gone, this one is to be registered again.
+	keys map[rollcall.Key]rollcall.Revision
 }
 
 // Session is a session on one stream. Once another stream took the session up, it
-// has no effect any more.
+// keeps nothing alive and breaks nothing any more.
 type Session struct {
-	t    *Table
-	s    *state
-	lost chan rollcall.Key
+	t     *Table
+	s     *state
+	lost  chan rollcall.Key
+	ended chan struct{}
 }
 
 // New returns an empty table.
@@ -88,19 +107,38 @@ func (t *Table) Open(token string, ttl time.Duration) (s *Session, resumed bool,
 	if ttl < rollcall.MinTTL || ttl > rollcall.MaxTTL {
 		return nil, false, rollcall.Invalid("ttl", "is "+rollcall.Duration(ttl).String()+"; 2s to 24h are allowed")
 	}
+	s = &Session{t: t, lost: make(chan rollcall.Key, lostWaiting), ended: make(chan struct{})}
+	if resumed, err = t.take(s, token, ttl); err != nil {
+		return nil, false, err
+	}
+	s.Alive()
+	return s, resumed, nil
+}
+
+// take gives a stream the session of a token, or a new one. The stream that had it
+// ends: whichever of two the client holds, it has to take it up again if it was
+// that one.
+func (t *Table) take(s *Session, token string, ttl time.Duration) (resumed bool, err error) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	st := t.tokens[token]
 	if resumed = st != nil; !resumed {
+		if len(t.tokens) >= most {
+			return false, &rollcall.Error{
+				Kind: rollcall.ErrTooMany, RetryAfter: 5 * time.Second,
+				Detail: fmt.Sprintf("there are %d sessions; register with a lease of mode ttl, or keep several instances by one session", most),
+			}
+		}
 		st = &state{token: rand.Text(), ttl: ttl, keys: map[rollcall.Key]rollcall.Revision{}}
 		t.tokens[st.token] = st
 	}
-	t.mu.Unlock()
-	s = &Session{t: t, s: st, lost: make(chan rollcall.Key, lostWaiting)}
 	st.mu.Lock()
-	st.stream = s
-	st.mu.Unlock()
-	s.Alive()
-	return s, resumed, nil
+	defer st.mu.Unlock()
+	if st.stream != nil {
+		close(st.stream.ended)
+	}
+	s.s, st.stream, st.heard = st, s, time.Time{}
+	return resumed, nil
 }
 
 // Sweep forgets sessions that have been broken for longer than their TTL.
@@ -161,6 +199,10 @@ func (s *Session) TTL() time.Duration { return s.s.ttl }
 // Ping returns how often the other side should be asked whether it is there.
 func (s *Session) Ping() time.Duration { return lease.Ping(s.s.ttl) }
 
+// Ended is closed when another stream has taken the session up: this one is to be
+// closed, and neither broken nor left.
+func (s *Session) Ended() <-chan struct{} { return s.ended }
+
 // Lost yields instances of the session that are not registered any more, though
 // nobody said goodbye for them here: the client should register them again.
 func (s *Session) Lost() <-chan rollcall.Key { return s.lost }
@@ -175,6 +217,11 @@ func (s *Session) Len() int {
 // Register registers an instance and binds it to the session.
 func (s *Session) Register(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (rollcall.Instance, bool, error) {
 	i.Lease.Mode, i.Lease.TTL = rollcall.LeaseSession, rollcall.Duration(s.s.ttl)
+	if s.full(i.Key()) {
+		return i, false, &rollcall.Error{
+			Kind: rollcall.ErrTooMany, Detail: fmt.Sprintf("a session keeps at most %d instances; open another one", mostInstances),
+		}
+	}
 	is, created, err := s.t.o.Register(ctx, i, ifMatch)
 	if err != nil {
 		return is, created, err
@@ -183,24 +230,32 @@ func (s *Session) Register(ctx context.Context, i rollcall.Instance, ifMatch rol
 	return is, created, nil
 }
 
-// bind makes an instance the session's, and nobody else's. If the stream broke
-// meanwhile, so did the instance.
+// full reports whether the session has no room for one more instance.
+func (s *Session) full(key rollcall.Key) bool {
+	s.s.mu.Lock()
+	defer s.s.mu.Unlock()
+	_, has := s.s.keys[key]
+	return !has && len(s.s.keys) >= mostInstances
+}
+
+// bind makes an instance the session's. If the stream broke meanwhile, so did the
+// instance.
 func (s *Session) bind(key rollcall.Key, incarnation rollcall.Revision) {
 	s.t.mu.Lock()
 	defer s.t.mu.Unlock()
-	if was := s.t.owners[key]; was != nil && was != s.s {
-		was.mu.Lock()
-		delete(was.keys, key)
-		was.mu.Unlock()
-	}
 	s.s.mu.Lock()
 	defer s.s.mu.Unlock()
 	if s.t.tokens[s.s.token] == s.s {
+		if _, has := s.s.keys[key]; !has { // what was read shares the memory of its line
+			key = rollcall.Key{ServiceKey: rollcall.ServiceKey{
+				Namespace: strings.Clone(key.Namespace), Service: strings.Clone(key.Service),
+			}, ID: strings.Clone(key.ID)}
+		}
 		s.t.owners[key] = s.s
 		s.s.keys[key] = incarnation
 	}
 	if s.s.stream == nil {
-		s.t.o.Leases.Break(key)
+		s.t.o.Leases.BreakOf(key, incarnation)
 	}
 }
 
@@ -238,17 +293,18 @@ func (s *Session) Goodbye(ctx context.Context, keys ...rollcall.Key) error {
 func (s *Session) goodbye(ctx context.Context, key rollcall.Key) error {
 	s.t.mu.Lock()
 	s.s.mu.Lock()
-	incarnation, has := s.s.keys[key]
+	incarnation := s.s.keys[key]
 	delete(s.s.keys, key) // first, so that it is not told to be lost
-	if s.t.owners[key] == s.s {
+	owns := s.t.owners[key] == s.s
+	if owns {
 		delete(s.t.owners, key)
 	}
 	s.s.mu.Unlock()
 	s.t.mu.Unlock()
-	if !has {
-		return nil
+	if !owns {
+		return nil // it is another session's by now, or was never this one's
 	}
-	if err := s.t.o.Deregister(ctx, key, 0); err != nil {
+	if err := s.t.o.Deregister(ctx, key, incarnation); err != nil {
 		s.bind(key, incarnation)
 		return err
 	}
@@ -259,15 +315,15 @@ func (s *Session) goodbye(ctx context.Context, key rollcall.Key) error {
 func (s *Session) Alive() {
 	var changed []rollcall.Key
 	s.s.mu.Lock()
-	if s.s.stream == s {
+	now := s.t.o.Now()
+	if s.s.stream == s && (len(s.s.keys) <= few || now.Sub(s.s.heard) >= s.Ping()/4) {
+		s.s.heard = now
 		for key, incarnation := range s.s.keys {
-			of, renewed, was := s.t.o.Leases.RenewOf(key, incarnation)
-			switch {
-			case of == 0:
+			of, _, was := s.t.o.Leases.RenewOf(key, incarnation)
+			if of == 0 {
 				s.tellLost(key)
-			case !renewed: // somebody else registered it meanwhile
-				delete(s.s.keys, key)
-			case was:
+			}
+			if was {
 				changed = append(changed, key)
 			}
 		}
@@ -278,24 +334,31 @@ func (s *Session) Alive() {
 
 // Break says that the stream ended without a goodbye, and why.
 func (s *Session) Break(why string) {
+	s.part(func(key rollcall.Key, incarnation rollcall.Revision) { s.t.o.Leases.BreakOf(key, incarnation) })
+	s.t.o.Logger.Debug("a session broke", "why", why)
+}
+
+// Leave says that the stream is not read any more, which is not the client's
+// doing: the session is as it was last heard of.
+func (s *Session) Leave() { s.part(func(rollcall.Key, rollcall.Revision) {}) }
+
+// part leaves the session without a stream, and calls each with the instances that
+// no other session has. One that has none at all is forgotten at once.
+func (s *Session) part(each func(rollcall.Key, rollcall.Revision)) {
+	s.t.mu.Lock()
+	defer s.t.mu.Unlock()
 	s.s.mu.Lock()
 	defer s.s.mu.Unlock()
 	if s.s.stream != s {
 		return
 	}
 	s.s.stream, s.s.broken = nil, s.t.o.Now()
-	for key := range s.s.keys {
-		s.t.o.Leases.Break(key)
+	for key, incarnation := range s.s.keys {
+		if s.t.owners[key] == s.s {
+			each(key, incarnation)
+		}
 	}
-	s.t.o.Logger.Debug("a session broke", "instances", len(s.s.keys), "why", why)
-}
-
-// Leave says that the stream is not read any more, which is not the client's
-// doing: the session is as it was last heard of.
-func (s *Session) Leave() {
-	s.s.mu.Lock()
-	defer s.s.mu.Unlock()
-	if s.s.stream == s {
-		s.s.stream, s.s.broken = nil, s.t.o.Now()
+	if len(s.s.keys) == 0 {
+		s.t.end(s.s)
 	}
 }

@@ -60,9 +60,12 @@ func (w *world) renew(_ context.Context, key rollcall.Key, _ *rollcall.Report) (
 	return rollcall.Renewal{}, nil
 }
 
-func (w *world) deregister(_ context.Context, key rollcall.Key, _ rollcall.Revision) error {
+func (w *world) deregister(_ context.Context, key rollcall.Key, incarnation rollcall.Revision) error {
 	if w.down != nil {
 		return w.down
+	}
+	if incarnation != 0 && w.registered[key] != incarnation {
+		return nil
 	}
 	delete(w.registered, key)
 	w.leases.Drop(key)
@@ -261,8 +264,16 @@ func TestLost(t *testing.T) {
 	w.with(t, other, "b") // another session
 	w.register(t.Context(), rollcall.Instance{Service: "s", ID: "c"}, 0)
 	s.Alive()
-	if got := lost(s); got != nil || s.Len() != 1 {
-		t.Errorf("%v are lost, %d left", got, s.Len())
+	if got := lost(s); got != nil {
+		t.Errorf("%v are lost", got)
+	}
+	if err := s.Goodbye(t.Context(), key("b")); err != nil || w.registered[key("b")] == 0 {
+		t.Errorf("%v: a goodbye for what is another session's removed it", err)
+	}
+	// When that is gone, it is to be registered again.
+	w.deregister(t.Context(), key("c"), 0)
+	if s.Alive(); fmt.Sprint(lost(s)) != "[c c]" { // at once, and with the next sign of life
+		t.Error("c is gone, and nobody was told")
 	}
 	s.Break("reset")
 	if got := w.run(lease.Grace + 2*lease.Tick); fmt.Sprint(got) != "[a]" {
@@ -284,10 +295,94 @@ func TestLost(t *testing.T) {
 			told[id] = true
 			w.with(t, other, id)
 		}
+		w.clock += time.Second // it has so many that not each sign of life is passed on
 		other.Alive()
 	}
 	if len(told) != len(ids) {
 		t.Errorf("%d of %d were told", len(told), len(ids))
+	}
+}
+
+// TestSuperseded: of two streams with one token the later one has the session, the
+// other is told to end, and what becomes of it harms nobody.
+func TestSuperseded(t *testing.T) {
+	w := newWorld()
+	first, _ := w.open(t, "")
+	w.with(t, first, "a")
+	second, resumed := w.open(t, first.Token())
+	select {
+	case <-first.Ended():
+	default:
+		t.Error("the first stream is not told to end")
+	}
+	if !resumed {
+		t.Error("not taken up")
+	}
+	first.Break("reset")
+	first.Leave()
+	for range 10 {
+		if silent := w.run(2 * time.Second); silent != nil {
+			t.Fatalf("%v fell silent", silent)
+		}
+		first.Alive()
+		second.Alive()
+	}
+	select {
+	case <-second.Ended():
+		t.Error("the second stream ends too")
+	default:
+	}
+}
+
+// TestRegisteredElsewhere: a stream that breaks takes nobody down who is kept by
+// another session, or by heartbeats, since.
+func TestRegisteredElsewhere(t *testing.T) {
+	w := newWorld()
+	old, _ := w.open(t, "")
+	w.with(t, old, "same", "put")
+	next, _ := w.open(t, "")
+	w.o.Register = func(_ context.Context, i rollcall.Instance, _ rollcall.Revision) (rollcall.Instance, bool, error) {
+		i.Incarnation = w.registered[i.Key()] // the same again is a renewal
+		w.leases.Renew(i.Key())
+		return i, false, nil
+	}
+	w.with(t, next, "same")
+	w.register(t.Context(), rollcall.Instance{Service: "s", ID: "put"}, 0)
+	old.Break("reset")
+	if got := w.run(lease.Grace + 2*lease.Tick); got != nil {
+		t.Errorf("%v fell silent", got)
+	}
+}
+
+// TestBounds: neither sessions nor their instances are without number, and what
+// has no instance is not remembered.
+func TestBounds(t *testing.T) {
+	w := newWorld()
+	s, _ := w.open(t, "")
+	for n := range mostInstances {
+		w.with(t, s, fmt.Sprint(n))
+	}
+	if _, _, err := s.Register(t.Context(), rollcall.Instance{Service: "s", ID: "more"}, 0); !errors.Is(err, rollcall.ErrTooMany) {
+		t.Errorf("one more: %v", err)
+	}
+	w.with(t, s, "7") // again
+	again, _ := w.open(t, s.Token())
+	if _, _, err := again.Register(t.Context(), rollcall.Instance{Service: "s", ID: "more"}, 0); !errors.Is(err, rollcall.ErrTooMany) {
+		t.Errorf("one more on another stream: %v", err)
+	}
+	empty, _ := w.open(t, "")
+	empty.Break("reset")
+	if w.Len() != 1 {
+		t.Errorf("%d sessions, want the one that has instances", w.Len())
+	}
+	for range most - 1 {
+		w.open(t, "")
+	}
+	if _, _, err := w.Open("", 0); !errors.Is(err, rollcall.ErrTooMany) {
+		t.Errorf("one more session: %v", err)
+	}
+	if _, resumed, err := w.Open(s.Token(), 0); err != nil || !resumed {
+		t.Errorf("one that is there already: %v", err)
 	}
 }
 

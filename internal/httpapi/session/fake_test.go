@@ -20,6 +20,7 @@ import (
 type core struct {
 	ping, ttl time.Duration
 	lost      chan rollcall.Key
+	taken     chan struct{}
 	fail      error // of every call of a session
 
 	mu    sync.Mutex
@@ -33,7 +34,7 @@ type core struct {
 func newCore() *core {
 	return &core{
 		ping: 2 * time.Second, ttl: 15 * time.Second, lost: make(chan rollcall.Key),
-		known: map[rollcall.Key]bool{}, broke: make(chan string, 16),
+		known: map[rollcall.Key]bool{}, broke: make(chan string, 16), taken: make(chan struct{}),
 	}
 }
 
@@ -61,6 +62,7 @@ func (c *core) Token() string             { return "t-1" }
 func (c *core) TTL() time.Duration        { return c.ttl }
 func (c *core) Ping() time.Duration       { return c.ping }
 func (c *core) Lost() <-chan rollcall.Key { return c.lost }
+func (c *core) Ended() <-chan struct{}    { return c.taken }
 func (c *core) Alive()                    { c.mu.Lock(); c.alive++; c.mu.Unlock() }
 func (c *core) Break(why string)          { c.broke <- why }
 func (c *core) Leave()                    { c.broke <- "left" }

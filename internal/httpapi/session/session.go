@@ -49,6 +49,9 @@ type Session interface {
 	// Lost tells of instances of the session that are not registered any more,
 	// though nobody said goodbye here: the client should register them again.
 	Lost() <-chan rollcall.Key
+	// Ended is closed when another stream took the session up: this one is to be
+	// closed without a word.
+	Ended() <-chan struct{}
 	// Break says that the stream ended without a goodbye, and why.
 	Break(why string)
 	// Leave says that the stream is not served any more because nothing was heard

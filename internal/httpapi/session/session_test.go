@@ -399,3 +399,17 @@ func FuzzServe(f *testing.F) {
 		}
 	})
 }
+
+// A stream whose session another one took up ends without a word to the core.
+func TestTakenUp(t *testing.T) {
+	bubble(t, session.Options{}, func(t *testing.T, c *core, d *session.Door) {
+		p := open(t, d)
+		p.say("")
+		p.want("type", "session")
+		close(c.taken)
+		<-p.over
+		if why := whyBroken(c); why != "" {
+			t.Errorf("broken: %s", why)
+		}
+	})
+}

@@ -36,6 +36,7 @@ type stream struct {
 var (
 	errGoodbye = errors.New("goodbye")
 	errClosing = errors.New("the server stops")
+	errTaken   = errors.New("another stream took the session up")
 )
 
 // notJSON is a line that ends the stream, because where the next one begins is
@@ -78,7 +79,7 @@ func (st *stream) serve(first []byte, resumed bool) {
 
 // part lets go of the session, for the reason that its stream ended for.
 func (st *stream) part(err error) {
-	if errors.Is(err, errGoodbye) || st.d.ending() {
+	if errors.Is(err, errGoodbye) || errors.Is(err, errTaken) || st.d.ending() {
 		return
 	}
 	why := broken(err, st.s.TTL())
@@ -227,6 +228,9 @@ func (st *stream) tell() {
 			st.c.SetWriteDeadline(time.Now().Add(partingTime)) // for a write that waits
 			st.write(closing)
 			st.stop(errClosing)
+			return
+		case <-st.s.Ended():
+			st.stop(errTaken)
 			return
 		case key, ok := <-lost:
 			if !ok {
