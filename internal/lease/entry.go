@@ -75,6 +75,7 @@ type report struct {
 	check    Check
 	ttl      time.Duration // 0: need not be repeated
 	deadline time.Duration
+	lapsed   bool          // it was good and is not reported any more: to be convicted, or held
 	failing  time.Duration // table time since which it fails, if it does
 	remove   time.Duration // deregister after failing for so long; 0: never
 }
@@ -213,6 +214,17 @@ func (e *entry) found() rollcall.Status {
 	return rollcall.Unhealthy
 }
 
+// quiet reports whether a check of type ttl is not reported any more, and nobody
+// has concluded anything from that.
+func (e *entry) quiet() bool {
+	for i := range e.reports() {
+		if e.more.reports[i].lapsed {
+			return true
+		}
+	}
+	return false
+}
+
 // heard returns when it was last heard from.
 func (e *entry) heard() time.Duration { return time.Duration(e.deadline.Load()) - e.shared.ttl }
 
@@ -236,7 +248,7 @@ func (e *entry) renewReports(checks []Check, fresh bool, now time.Duration) []re
 		}
 		for _, r := range e.reports() {
 			if r.check == c {
-				n.finding, n.deadline, n.failing = r.finding, r.deadline, r.failing
+				n.finding, n.deadline, n.failing, n.lapsed = r.finding, r.deadline, r.failing, r.lapsed
 			}
 		}
 		rs = append(rs, n)

@@ -275,7 +275,9 @@ func (t *Table) revive(s *shard, hash uint64, key rollcall.Key) (ttl time.Durati
 		return 0, false, false
 	}
 	changed = e.state != Alive
+	waits := e.is(held) && e.quiet() // for a check to be reported
 	e.state, e.flags = Alive, 0
+	e.set(held, waits)
 	if e.more != nil {
 		e.more.cause = ""
 	}
@@ -311,12 +313,19 @@ func (t *Table) Convict(key rollcall.Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.get(hash, key)
-	if e == nil || e.state != Silent {
+	if e == nil || e.state != Silent && !e.quiet() {
 		return false
 	}
-	if e.state = Lapsed; e.is(held) {
-		e.set(held, false)
-		e.lapsed = now
+	if e.state == Silent {
+		if e.state = Lapsed; e.is(held) {
+			e.lapsed = now
+		}
+	}
+	e.set(held, false)
+	for i := range e.reports() {
+		if r := &e.more.reports[i]; r.lapsed {
+			r.fail(now, e.more.cause)
+		}
 	}
 	t.schedule(e, now)
 	return true
@@ -329,7 +338,7 @@ func (t *Table) Hold(key rollcall.Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.get(hash, key)
-	if e == nil || e.state != Silent {
+	if e == nil || e.state != Silent && !e.quiet() {
 		return false
 	}
 	e.set(held, true)
@@ -343,7 +352,7 @@ func (t *Table) Refuse(key rollcall.Key, cause string) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.get(hash, key)
-	if e == nil || e.state != Silent && e.state != Lapsed || e.is(refused) {
+	if e == nil || e.state != Silent && e.state != Lapsed && !e.quiet() || e.is(refused) {
 		return false
 	}
 	e.set(refused, true)
@@ -369,7 +378,8 @@ func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed boo
 		if r.finding.Slot != f.Slot {
 			continue
 		}
-		changed = r.finding.Status != f.Status || r.finding.Hard != f.Hard
+		changed = r.finding.Status != f.Status || r.finding.Hard != f.Hard || r.lapsed
+		r.lapsed = false
 		if bad := f.Status != rollcall.Healthy && f.Status != rollcall.Degraded; !bad {
 			r.failing = 0
 		} else if r.failing == 0 {
@@ -388,14 +398,14 @@ func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed boo
 	return true, true
 }
 
-// Silent reports whether an instance is silent, and whether it was seen to be
-// dead, whatever its lease.
+// Silent reports whether an instance is silent, or does not report a check any
+// more, and whether it was seen to be dead, whatever its lease.
 func (t *Table) Silent(key rollcall.Key) (silent, dead bool) {
 	s, hash := t.shard(key)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	e := s.get(hash, key)
-	return e != nil && e.state == Silent, e != nil && e.is(refused)
+	return e != nil && (e.state == Silent || e.quiet()), e != nil && e.is(refused)
 }
 
 // Evidence returns what is known of an instance.
@@ -415,7 +425,13 @@ func (t *Table) Evidence(key rollcall.Key) (ev Evidence, ok bool) {
 		ev.Why, ev.Cause = e.more.why, e.more.cause
 	}
 	for _, r := range e.reports() {
-		if r.finding.Status != 0 {
+		switch {
+		case r.lapsed && ev.Held:
+			f := r.finding
+			f.Status, f.Reason = rollcall.Suspect, r.silence()+", as for too many at once"
+			ev.Reports = append(ev.Reports, f)
+		case r.lapsed: // not decided yet
+		case r.finding.Status != 0:
 			ev.Reports = append(ev.Reports, r.finding)
 		}
 	}
@@ -447,17 +463,29 @@ func (t *Table) Has(key rollcall.Key, slot rollcall.Slot) bool {
 	return e != nil && slices.ContainsFunc(e.reports(), func(r report) bool { return r.finding.Slot == slot && r.ttl > 0 })
 }
 
-// overdue reports whether a lease has missed at least one renewal: those come
+// overdue reports whether at least one renewal or report was missed: those come
 // every third of a TTL, give or take a fifth.
 func (e *entry) overdue(now time.Duration) bool {
-	switch {
-	case e.state != Alive || e.is(broken):
+	if e.state != Alive || e.is(broken) || e.shared.ttl > 0 && late(now-e.heard(), e.shared.ttl) {
 		return true
 	}
-	return now-e.heard() > e.shared.ttl*11/20
+	for _, r := range e.reports() {
+		if r.lapsed || r.ttl > 0 && r.failing == 0 && r.finding.Status.Usable() && late(now-(r.deadline-r.ttl), r.ttl) {
+			return true
+		}
+	}
+	return false
 }
 
-// Count counts leases by how they are kept; those of mode none are not counted.
+func late(silence, ttl time.Duration) bool { return silence > ttl*11/20 }
+
+// owes reports whether something is to be heard of an instance at all.
+func (e *entry) owes() bool {
+	return e.shared.ttl > 0 || slices.ContainsFunc(e.reports(), func(r report) bool { return r.ttl > 0 })
+}
+
+// Count counts instances by how they keep what they owe: their lease, and their
+// checks of type ttl. Those who owe nothing are not counted.
 type Count struct {
 	Heard  int
 	Late   int // silent, or heard from so long ago that they may be about to be
@@ -466,7 +494,7 @@ type Count struct {
 
 func (c *Count) add(e *entry, now time.Duration) {
 	switch {
-	case e.shared.ttl == 0:
+	case !e.owes():
 	case e.state >= Lapsed:
 		c.Marked++
 	case e.overdue(now):

@@ -56,7 +56,7 @@ func (e *entry) next(now time.Duration) (at time.Duration, ok bool) {
 		}
 	}
 	for _, r := range e.reports() {
-		if r.ttl > 0 && r.failing == 0 {
+		if r.ttl > 0 && r.failing == 0 && !r.lapsed {
 			consider(r.deadline)
 		}
 		if r.remove > 0 && r.failing != 0 && e.state != Expired {
@@ -143,10 +143,11 @@ func (t *Table) look(key rollcall.Key, e *entry, now time.Duration) (changed boo
 	reports := e.reports()
 	for i := range reports {
 		r := &reports[i]
-		if r.ttl > 0 && r.failing == 0 && r.deadline <= now {
-			r.failing, changed = now, true
-			r.finding.Status = rollcall.Unhealthy
-			r.finding.Reason = fmt.Sprintf("not reported within %v", rollcall.Duration(r.ttl))
+		if r.ttl > 0 && r.failing == 0 && !r.lapsed && r.deadline <= now {
+			changed = true
+			if r.lapsed = r.finding.Status.Usable(); !r.lapsed { // it never was good
+				r.fail(now, "")
+			}
 		}
 		if r.remove > 0 && r.failing != 0 && r.failing+r.remove <= now && e.state != Expired {
 			e.state, changed = Expired, true
@@ -156,6 +157,20 @@ func (t *Table) look(key rollcall.Key, e *entry, now time.Duration) (changed boo
 	}
 	t.schedule(e, now)
 	return changed
+}
+
+// fail has it count that a check is not reported any more; cause is how the
+// instance was seen to be dead, if it was.
+func (r *report) fail(now time.Duration, cause string) {
+	r.lapsed, r.failing = false, max(now, 1)
+	r.finding.Status, r.finding.Reason, r.finding.Hard = rollcall.Unhealthy, r.silence(), cause != ""
+	if cause != "" {
+		r.finding.Reason += "; " + cause
+	}
+}
+
+func (r *report) silence() string {
+	return fmt.Sprintf("not reported within %v", rollcall.Duration(r.ttl))
 }
 
 // Paused returns for how long in all the process is known to have been paused.

@@ -441,3 +441,74 @@ func TestPanicIsTold(t *testing.T) {
 		wantEvents(t, r, rollcall.EventFilter{Service: "payments"}, "panic", "panic_ended")
 	})
 }
+
+// TestChecksCutOff: checks that are not reported any more are silence like any
+// other: of one instance it counts, of all at once it does not, and nobody is
+// deregistered for it meanwhile.
+func TestChecksCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, registry.Options{Log: memory.New(), Logger: discard()})
+		var keys []rollcall.Key
+		for i := range 20 {
+			i := payments(fmt.Sprintf("p-%02d", i))
+			i.Lease.Mode = rollcall.LeaseNone
+			i.Checks = []rollcall.Check{{Name: "up", Type: rollcall.CheckTTL, TTL: rollcall.Duration(10 * time.Second), DeregisterAfter: rollcall.Duration(time.Minute)}}
+			register(t, r, i)
+			keys = append(keys, i.Key())
+		}
+		report := func(keys []rollcall.Key) {
+			t.Helper()
+			for _, key := range keys {
+				if _, err := r.Renew(t.Context(), key, &rollcall.Report{Checks: map[string]rollcall.CheckReport{"up": {Status: rollcall.Healthy}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(3 * time.Second)
+			synctest.Wait()
+		}
+		count := func() (in, suspect int) {
+			t.Helper()
+			a, err := r.Resolve(t.Context(), &rollcall.Query{Service: "payments"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			items, _ := a.Select()
+			for _, i := range items {
+				if i.Status() == rollcall.Suspect {
+					suspect++
+				}
+			}
+			return len(items), suspect
+		}
+		for range 4 {
+			report(keys)
+		}
+		for range 4 {
+			report(keys[1:])
+		}
+		if in, suspect := count(); in != 19 || suspect != 0 {
+			t.Errorf("%d in answers, %d of them suspect, want all but the one that is silent", in, suspect)
+		}
+		if i := instance(t, r, keys[0]); i.Health.Reason != "check/up: not reported within 10s" {
+			t.Errorf("%+v", i.Health)
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if in, suspect := count(); in != 19 || suspect != 19 {
+			t.Errorf("cut off: %d in answers, %d of them suspect, want all", in, suspect)
+		}
+		report(keys[1:])
+		if in, suspect := count(); in != 19 || suspect != 0 {
+			t.Errorf("then: %d in answers, %d of them suspect", in, suspect)
+		}
+		if _, err := r.Instance(t.Context(), keys[0]); err == nil {
+			t.Error("the one that was silent alone was not deregistered")
+		}
+		if guards, _ := r.Guards(t.Context()); len(guards) > 0 {
+			time.Sleep(2 * time.Second)
+			if guards, _ = r.Guards(t.Context()); len(guards) > 0 {
+				t.Errorf("guards %+v", guards)
+			}
+		}
+	})
+}
