@@ -123,13 +123,15 @@ func (g *Guard) Held(key rollcall.ServiceKey) int {
 	return 0
 }
 
-// Refused notes that an instance was seen to be dead, so that its conviction is
-// none on silence alone.
+// Refused notes that an instance was seen to be dead, so that nobody holds it and
+// its conviction is none on silence alone.
 func (g *Guard) Refused(key rollcall.Key) {
-	if s := g.services[key.ServiceKey]; s != nil {
-		delete(s.convicted, key)
+	for _, s := range []*scope{g.services[key.ServiceKey], g.all} {
+		if s != nil {
+			delete(s.held, key)
+			delete(s.convicted, key)
+		}
 	}
-	delete(g.all.convicted, key)
 }
 
 // Decide judges instances that fell silent.

@@ -245,6 +245,15 @@ func TestGuardRefused(t *testing.T) {
 	if n := w.silence(w.key(0, 1)); n != 1 {
 		t.Errorf("%d convicted", n)
 	}
+
+	// One that was held is not any more, at once.
+	w = newTown(1, 20)
+	w.silence(w.some(0, 10)...)
+	before := w.guard.Held(rollcall.ServiceKey{})
+	w.guard.Refused(w.key(0, 0))
+	if now := w.guard.Held(rollcall.ServiceKey{}); before != 10 || now != 9 {
+		t.Errorf("%d were held, and %d after one refused", before, now)
+	}
 }
 
 // TestGuardLift: an operator knows better.
