@@ -32,6 +32,7 @@ type Client struct {
 	token   string
 	log     *slog.Logger
 	timeout time.Duration
+	acks    bool // see WithAcks
 
 	// life ends with Close; mu guards closed, so that no registration begins
 	// to be kept once Close waits for those that are, and session, nil if no

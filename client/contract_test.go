@@ -423,3 +423,46 @@ func TestRegistrationOutlivesALostLog(t *testing.T) {
 	_, err = c.Instance(t.Context(), inst.Key())
 	wantKind(t, err, rollcall.ErrNotFound)
 }
+
+// TestAcks: a drain waits for the loop over a watch that acknowledges, not only
+// for its machine.
+func TestAcks(t *testing.T) {
+	addr := rollcalltest.Start(t).Addr
+	c := dial(t, addr)
+	key := rollcall.NewKey("", "payments", "p-1")
+	if _, err := c.Put(t.Context(), rollcall.Instance{Service: "payments", ID: "p-1", Lease: rollcall.Lease{Mode: rollcall.LeaseNone}}); err != nil {
+		t.Fatal(err)
+	}
+	watcher, err := client.Dial(addr, client.WithAcks())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	begun, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ev, err := range watcher.Watch(ctx, rollcall.Query{Service: "payments"}) {
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
+				t.Error(err)
+			case ev.Type == client.EventSnapshot:
+				close(begun)
+			case ev.Type == client.EventRemove: // still busy with it
+				b, err := c.Drain(ctx, key, 50*time.Millisecond)
+				if err != nil || b.Acknowledged != 0 || b.Pending != 1 {
+					t.Errorf("a drain whose only watcher has not handled it: %+v, %v", b, err)
+				}
+			}
+		}
+	}()
+	<-begun
+	b, err := c.Drain(t.Context(), key, time.Minute)
+	if err != nil || b.Acknowledged != 1 || b.Pending != 0 {
+		t.Errorf("a drain whose only watcher has handled it: %+v, %v", b, err)
+	}
+	cancel()
+	<-ended
+}
