@@ -26,7 +26,7 @@ func (s *selection) flags(cmd *cobra.Command) {
 	f.StringVar(&s.query.Filter, "filter", "", "only those for which the CEL `EXPRESSION` holds")
 	f.StringVar(&s.query.Near, "near", "", "nearest first: `WHERE` is LAT,LON or zone:REGION/ZONE or instance:SERVICE/ID")
 	f.IntVar(&s.query.Limit, "limit", 0, "at most `N`; 0 is all")
-	f.StringVar(&s.query.Caller, "caller", "", "`NAME` of who asks; without effect in this version")
+	f.StringVar(&s.query.Caller, "caller", "", "`NAME` of who asks, as \"rollcall watchers\" shows it")
 	f.StringVar(&s.query.Subset, "subset", "", "the part of the instances that is always the same for this `CALLER`")
 	f.IntVar(&s.query.SubsetSize, "subset-size", 0, "how many (`N`) are in the subset")
 	f.StringVar(&s.after, "after", "", "go on from the `TOKEN` of an earlier answer")

@@ -164,8 +164,6 @@ func TestNothingIsSilentlyIgnored(t *testing.T) {
 	s := newSpec(t)
 	for name, places := range map[string][][]string{
 		"dns_ttl":       {{"components", "schemas", "Settings", "properties", "dns_ttl"}},
-		"guard_share":   {{"components", "schemas", "Settings", "properties", "guard_share"}},
-		"panic":         {{"components", "schemas", "Settings", "properties", "panic"}},
 		"position_rate": {{"components", "schemas", "Settings", "properties", "position_rate"}},
 		"warmup":        {{"components", "schemas", "Instance", "properties"}, {"components", "schemas", "Registration", "properties"}},
 	} {
