@@ -22,7 +22,8 @@ const module = "github.com/rollcall-registry/rollcall"
 // architecture; see ARCHITECTURE.md.
 var mayImport = map[string][]string{
 	".":                       {},
-	"client":                  {".", "client/internal/line", "client/internal/problem", "client/internal/retry"},
+	"client":                  {".", "client/internal/address", "client/internal/line", "client/internal/problem", "client/internal/retry"},
+	"client/internal/address": {},
 	"client/internal/line":    {"."},
 	"client/internal/problem": {"."},
 	"client/internal/retry":   {"."},

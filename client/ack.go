@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/address"
 )
 
 // WithAcks has watches say what they were told, once the loop over them asks for
@@ -25,7 +26,7 @@ func (c *Client) acknowledging(ctx context.Context, stream *http.Response) (hand
 		return func(*Event) {}, func() {}
 	}
 	base, _, _ := strings.Cut(stream.Request.URL.String(), "/api/v1/")
-	at := server{base: base, name: stream.Request.URL.Host}
+	at := address.Server{Base: base, Name: stream.Request.URL.Host}
 	ctx, cancel := context.WithCancel(ctx)
 	newest, done := make(chan rollcall.Token, 1), make(chan struct{})
 	go func() {
@@ -65,7 +66,7 @@ func (c *Client) acknowledging(ctx context.Context, stream *http.Response) (hand
 
 // acknowledge says to a server that a subscription's events up to a revision were
 // handled.
-func (c *Client) acknowledge(ctx context.Context, at server, subscription string, to rollcall.Revision) error {
+func (c *Client) acknowledge(ctx context.Context, at address.Server, subscription string, to rollcall.Revision) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	k := call{method: http.MethodPost, path: "watch/ack", body: struct {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/address"
 	"github.com/rollcall-registry/rollcall/client/internal/problem"
 )
 
@@ -101,8 +102,8 @@ func notSent(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-func (c *Client) sendTo(ctx context.Context, s server, k call, body io.Reader) (*http.Response, error) {
-	target := s.base + "/api/v1/" + k.path
+func (c *Client) sendTo(ctx context.Context, s address.Server, k call, body io.Reader) (*http.Response, error) {
+	target := s.Base + "/api/v1/" + k.path
 	if len(k.query) > 0 {
 		target += "?" + k.query.Encode()
 	}
@@ -133,7 +134,7 @@ func (c *Client) sendTo(ctx context.Context, s server, k call, body io.Reader) (
 }
 
 // transportError says why no answer came from s.
-func transportError(ctx context.Context, s server, err error) error {
+func transportError(ctx context.Context, s address.Server, err error) error {
 	if e, ok := err.(*url.Error); ok {
 		err = e.Err // the rest of it repeats the whole URL
 	}
@@ -141,7 +142,7 @@ func transportError(ctx context.Context, s server, err error) error {
 	case errors.Is(cause, context.DeadlineExceeded):
 		return &rollcall.Error{
 			Kind:   rollcall.ErrTimeout,
-			Detail: fmt.Sprintf("%s did not answer in time; see whether it is overloaded, or allow more", s.name),
+			Detail: fmt.Sprintf("%s did not answer in time; see whether it is overloaded, or allow more", s.Name),
 			Cause:  cause,
 		}
 	case cause != nil:
@@ -150,7 +151,7 @@ func transportError(ctx context.Context, s server, err error) error {
 	return &rollcall.Error{
 		Kind: ErrUnreachable,
 		Detail: fmt.Sprintf("no Rollcall server can be reached at %s (%v): start one with \"rollcall serve\", "+
-			"or say where it is with ROLLCALL_ADDR", s.name, plain(err)),
+			"or say where it is with ROLLCALL_ADDR", s.Name, plain(err)),
 		Cause: err,
 	}
 }
@@ -165,7 +166,7 @@ func plain(err error) error {
 }
 
 // refusal makes an error of an answer that is one.
-func refusal(s server, resp *http.Response) error {
+func refusal(s address.Server, resp *http.Response) error {
 	var p problem.Problem
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
@@ -173,7 +174,7 @@ func refusal(s server, resp *http.Response) error {
 	p.Status = resp.StatusCode
 	e := p.Err()
 	if !known {
-		e.Detail = fmt.Sprintf("%s answered %q, not as a Rollcall server does; is it the right address?", s.name, resp.Status)
+		e.Detail = fmt.Sprintf("%s answered %q, not as a Rollcall server does; is it the right address?", s.Name, resp.Status)
 		// Its "not found" is not about instances.
 		if !errors.Is(e, rollcall.ErrUnauthenticated) && !errors.Is(e, rollcall.ErrForbidden) &&
 			!errors.Is(e, rollcall.ErrTooLarge) && !errors.Is(e, rollcall.ErrTooMany) {

@@ -71,7 +71,7 @@ func TestAddresses(t *testing.T) {
 		}
 		var got []string
 		for _, s := range c.servers {
-			got = append(got, s.base)
+			got = append(got, s.Base)
 		}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("Dial(%q): %s", addr, d)

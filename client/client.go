@@ -2,15 +2,14 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rollcall-registry/rollcall/client/internal/address"
 )
 
 // DefaultAddress is where a server listens unless it is told otherwise.
@@ -25,7 +24,7 @@ const DefaultTimeout = 10 * time.Second
 // Client is a connection to a registry. Its methods may be called at the same
 // time from any goroutine.
 type Client struct {
-	servers []server
+	servers []address.Server
 	last    atomic.Int32 // index of the server that answered last
 	http    *http.Client
 	owned   *http.Transport // the transport that Dial made, or nil
@@ -43,12 +42,6 @@ type Client struct {
 	closed  bool
 	session *session
 	keepers sync.WaitGroup
-}
-
-// server is one of the addresses a client was given.
-type server struct {
-	base string // "http://127.0.0.1:7070", without a final slash
-	name string // as errors show it
 }
 
 // Option changes what [Dial] returns.
@@ -75,7 +68,7 @@ func WithTransport(rt http.RoundTripper) Option {
 // An empty addr is [DefaultAddress]. Dial does no I/O: a server that is not
 // there shows in the first call.
 func Dial(addr string, opts ...Option) (*Client, error) {
-	servers, err := parseServers(addr)
+	servers, err := address.Parse(addr, DefaultAddress, defaultPort)
 	if err != nil {
 		return nil, err
 	}
@@ -121,51 +114,4 @@ func (c *Client) Close() error {
 		c.owned.CloseIdleConnections()
 	}
 	return nil
-}
-
-func parseServers(addr string) ([]server, error) {
-	if strings.TrimSpace(addr) == "" {
-		addr = DefaultAddress
-	}
-	var servers []server
-	for one := range strings.SplitSeq(addr, ",") {
-		s, err := parseServer(strings.TrimSpace(one))
-		if err != nil {
-			return nil, fmt.Errorf("%q is not an address: %w; write it like 127.0.0.1:7070 or https://registry.example", one, err)
-		}
-		servers = append(servers, s)
-	}
-	return servers, nil
-}
-
-func parseServer(addr string) (server, error) {
-	if !strings.Contains(addr, "://") {
-		addr = "http://" + addr
-	}
-	u, err := url.Parse(addr)
-	switch {
-	case err != nil:
-		// A *url.Error repeats the whole address, password and all.
-		if e, ok := err.(*url.Error); ok {
-			err = e.Err
-		}
-		return server{}, err
-	case u.Scheme != "http" && u.Scheme != "https":
-		return server{}, fmt.Errorf("the scheme %q is neither http nor https", u.Scheme)
-	case u.Hostname() == "":
-		return server{}, fmt.Errorf("it names no host")
-	case u.User != nil:
-		return server{}, fmt.Errorf("it holds credentials, which belong into the token")
-	case u.RawQuery != "" || u.Fragment != "":
-		return server{}, fmt.Errorf("it goes on after the path")
-	}
-	if u.Port() == "" && u.Scheme == "http" {
-		u.Host = net.JoinHostPort(u.Hostname(), defaultPort)
-	}
-	base := strings.TrimRight(u.String(), "/")
-	name := base
-	if plain, ok := strings.CutPrefix(base, "http://"); ok {
-		name = plain
-	}
-	return server{base: base, name: name}, nil
 }

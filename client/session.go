@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/address"
 	"github.com/rollcall-registry/rollcall/client/internal/line"
 	"github.com/rollcall-registry/rollcall/client/internal/retry"
 )
@@ -162,7 +163,7 @@ func (s *session) open() (l *link, err error) {
 	return nil, err
 }
 
-func (s *session) openAt(at server) (*link, error) {
+func (s *session) openAt(at address.Server) (*link, error) {
 	l := newLink(s.life, s.c.timeout)
 	hello := pong // any line opens a session
 	if s.token != "" {
@@ -188,13 +189,13 @@ func (s *session) openAt(at server) (*link, error) {
 }
 
 // withoutSessions makes it plain if err means that a server knows no sessions.
-func withoutSessions(at server, err error) error {
+func withoutSessions(at address.Server, err error) error {
 	if !errors.Is(err, rollcall.ErrNotFound) && !errors.Is(err, rollcall.ErrUnsupported) {
 		return err
 	}
 	return &rollcall.Error{
 		Kind: rollcall.ErrUnsupported, Field: "lease.mode", Cause: errNoSessions,
-		Detail: fmt.Sprintf("the server at %s knows no sessions; register with a lease of mode ttl, or update the server", at.name),
+		Detail: fmt.Sprintf("the server at %s knows no sessions; register with a lease of mode ttl, or update the server", at.Name),
 	}
 }
 
