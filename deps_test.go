@@ -44,6 +44,8 @@ var mayImport = map[string][]string{
 	"internal/egress":  {},
 	"internal/resolve": {".", "internal/catalog", "internal/record"},
 
+	"internal/lease/simulation": {".", "internal/lease"},
+
 	"internal/store":           {"."},
 	"internal/store/local":     {".", "internal/record", "internal/store"},
 	"internal/store/memory":    {".", "internal/store"},
