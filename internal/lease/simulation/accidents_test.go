@@ -9,7 +9,7 @@ import (
 
 // quiet is a world in which nothing happens.
 func quiet() World {
-	w := Day(200, time.Hour)
+	w := Day(200, 30*time.Minute)
 	never := Accident{}
 	w.Loss = 0
 	w.Starvation, w.ClientPause, w.RegistryPause = never, never, never
@@ -24,7 +24,7 @@ func exactly(d time.Duration) Span { return Span{d, d} }
 func TestQuiet(t *testing.T) {
 	r := Run(quiet(), 1)
 	for _, s := range r.Sides {
-		if s.Removed() != 0 || s.Behind+s.Out != 0 || s.Beats < 200*3600/6 {
+		if s.Removed() != 0 || s.Behind+s.Out != 0 || s.Beats < 200*1800/6 {
 			t.Errorf("%s: %d removed, behind for %v, out for %v, %d heartbeats", s.Name, s.Removed(), s.Behind, s.Out, s.Beats)
 		}
 	}
@@ -35,7 +35,7 @@ func TestQuiet(t *testing.T) {
 
 // TestAccidents: what one kind of accident alone costs each side.
 func TestAccidents(t *testing.T) {
-	const often = 24 * 3 // in an hour three times
+	const often = 48 * 3 // in half an hour three times
 	for name, c := range map[string]struct {
 		set   func(*World)
 		cause Cause
@@ -52,21 +52,21 @@ func TestAccidents(t *testing.T) {
 			func(_, plain, beats, sessions int) bool { return plain >= 200 && beats+sessions <= 2 },
 		},
 		"a zone is held for a minute": {
-			func(w *World) { w.CutZone = Accident{24, exactly(time.Minute)} }, CutZone,
+			func(w *World) { w.CutZone = Accident{48, exactly(time.Minute)} }, CutZone,
 			func(_, plain, beats, sessions int) bool { return plain >= 40 && beats+sessions == 0 },
 		},
 		"one that is cut off is like one that died": {
-			func(w *World) { w.CutOne = Accident{2, exactly(time.Minute)} }, CutOne,
+			func(w *World) { w.CutOne = Accident{4, exactly(time.Minute)} }, CutOne,
 			func(accidents, plain, beats, sessions int) bool {
 				return plain <= accidents && plain >= accidents-2 && beats == plain && sessions == plain
 			},
 		},
 		"a paused instance may leave": {
-			func(w *World) { w.ClientPause = Accident{10, exactly(20 * time.Second)} }, ClientPause,
+			func(w *World) { w.ClientPause = Accident{20, exactly(20 * time.Second)} }, ClientPause,
 			func(_, plain, beats, sessions int) bool { return plain+beats+sessions == 0 },
 		},
 		"a starved host is heard from": {
-			func(w *World) { w.Starvation = Accident{10, exactly(5 * time.Minute)} }, Starvation,
+			func(w *World) { w.Starvation = Accident{20, exactly(5 * time.Minute)} }, Starvation,
 			func(_, plain, beats, sessions int) bool { return plain+beats+sessions == 0 },
 		},
 	} {
@@ -91,10 +91,10 @@ func TestAccidents(t *testing.T) {
 // session tells at once that its process is gone, and soon that its host may be.
 func TestCrashes(t *testing.T) {
 	w := quiet()
-	w.ProcessCrash = Accident{3, exactly(time.Minute)}
+	w.ProcessCrash = Accident{6, exactly(time.Minute)}
 	r := Run(w, 1)
 	w = quiet()
-	w.HostDeath = Accident{3, exactly(time.Minute)}
+	w.HostDeath = Accident{6, exactly(time.Minute)}
 	dead := Run(w, 1)
 	silent := w.TTL + 200*time.Millisecond
 	for n, most := range []struct{ crashed, died, behind time.Duration }{

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,15 +28,21 @@ var (
 //
 //	go test ./internal/lease/simulation -run TestDay -sim.instances 1000 -sim.for 24h -sim.seeds 10 -v
 func TestDay(t *testing.T) {
-	var days, packets, beats []Result
-	for n := range uint64(*seeds) {
-		day := Run(Day(*instances, *length), *seed+n)
-		compare(t, day)
-		days = append(days, day)
-		packets = append(packets, Run(Lossy(*instances, *length, true), *seed+n))
-		beats = append(beats, Run(Lossy(*instances, *length, false), *seed+n))
+	days, packets, beats := make([]Result, *seeds), make([]Result, *seeds), make([]Result, *seeds)
+	var runs sync.WaitGroup
+	for n := range *seeds {
+		seed := *seed + uint64(n)
+		runs.Go(func() {
+			days[n] = Run(Day(*instances, *length), seed)
+			packets[n] = Run(Lossy(*instances, *length, true), seed)
+			beats[n] = Run(Lossy(*instances, *length, false), seed)
+		})
+	}
+	runs.Wait()
+	for n := range days {
+		compare(t, days[n])
 		if p := packets[n].Sides[1].PerMillion(); p >= 1 {
-			t.Errorf("seed %d: %.2f false removals per million heartbeats in a world of bad nodes", *seed+n, p)
+			t.Errorf("seed %d: %.2f false removals per million heartbeats in a world of bad nodes", packets[n].Seed, p)
 		}
 	}
 	var b strings.Builder
