@@ -139,7 +139,7 @@ func Charts(r *report.Results) (charts []plot.Chart) {
 			Y: plot.Axis{Label: "MB", Log: true}, Lines: both(r, "curves-memory", curveSizes, more("rss_mb")),
 		},
 	)
-	return withPoints(charts)
+	return withPoints(append(charts, livenessCharts(r)...))
 }
 
 // both returns lines of Rollcall and of etcd.

@@ -25,7 +25,7 @@ func All() []Figure {
 	return []Figure{register, registerBatch, groupCommit, resolve, lookup, renew, overload, storm,
 		watchLatency, watchFanout, watchIsolation, watchStalled, watchMemory, watchBytes,
 		memory,
-		expiry, restart, herd, heartbeatLoad, churn, curves}
+		expiry, restart, herd, heartbeatLoad, churn, curves, liveness}
 }
 
 // Rows returns the rows of all figures.
