@@ -16,6 +16,7 @@ import (
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client/internal/line"
 	"github.com/rollcall-registry/rollcall/client/internal/problem"
+	"github.com/rollcall-registry/rollcall/client/internal/retry"
 )
 
 // nudge is how often something is sent on a stream that has not been answered
@@ -61,7 +62,7 @@ func wrong(r line.Received) error {
 func newLink(ctx context.Context, within time.Duration) *link {
 	l := &link{out: make(chan []byte, 16), begun: make(chan struct{}), asked: map[string]chan line.Received{}}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	l.timer = time.AfterFunc(within, func() { l.cancel(errSilent) })
+	l.timer = time.AfterFunc(within, func() { l.cancel(retry.ErrSilent) })
 	return l
 }
 

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/retry"
 )
 
 // Events returns what happened, newest first. The sequence ends with the first
@@ -52,7 +52,7 @@ const backupSilence = time.Minute
 // minute. What it wrote is whole only if it returns nil, and even then worth
 // verifying, which "rollcall backup" does.
 func (c *Client) Backup(ctx context.Context, w io.Writer) error {
-	ctx, alive, stop := watchdog(ctx, backupSilence)
+	ctx, alive, stop := retry.Watchdog(ctx, backupSilence)
 	defer stop()
 	resp, err := c.send(ctx, call{method: http.MethodGet, path: "backup", header: http.Header{
 		"Accept":          {"application/octet-stream"},
@@ -70,27 +70,3 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 	}
 	return nil
 }
-
-// errSilent is the cause of a stream's end by its watchdog.
-var errSilent = errors.New("nothing was heard from the server for too long")
-
-// watchdog returns a context that ends with errSilent when nothing has been
-// read through alive for so long. The caller calls stop when it is done.
-func watchdog(ctx context.Context, silence time.Duration) (_ context.Context, alive func(io.Reader) io.Reader, stop func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(silence, func() { cancel(errSilent) })
-	alive = func(r io.Reader) io.Reader {
-		return readerFunc(func(b []byte) (int, error) {
-			n, err := r.Read(b)
-			if n > 0 {
-				timer.Reset(silence)
-			}
-			return n, err
-		})
-	}
-	return ctx, alive, func() { timer.Stop(); cancel(nil) }
-}
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(b []byte) (int, error) { return f(b) }

@@ -105,7 +105,7 @@ func (c *Client) Watch(ctx context.Context, q rollcall.Query) iter.Seq2[Event, e
 // watch follows one connection until that breaks; going is false when the
 // caller wants no more.
 func (c *Client) watch(ctx context.Context, q rollcall.Query, at *cursor, yield func(Event, error) bool) (going bool, _ error) {
-	ctx, alive, stop := watchdog(ctx, watchSilence)
+	ctx, alive, stop := retry.Watchdog(ctx, watchSilence)
 	defer stop()
 	path := "watch"
 	if q.Service != "" {
