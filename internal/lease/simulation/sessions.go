@@ -244,6 +244,9 @@ func (n *sessions) close(i int32, silently bool) {
 func (n *sessions) broken(i int32, epoch uint32) {
 	if st := &n.streams[i]; st.served == epoch {
 		st.served = 0
-		n.table.Break(n.instances[i].key)
+		key := n.instances[i].key
+		if ev, ok := n.table.Evidence(key); ok {
+			n.table.BreakOf(key, ev.Incarnation)
+		}
 	}
 }
