@@ -33,7 +33,7 @@ lint: ## check form: gofmt, vet, staticcheck, modules, known vulnerabilities
 	@./.ci/vulnerabilities $(GO) run $(GOVULNCHECK) ./...
 
 e2e: build ## drive real processes: crashes, cut networks, full disks, the README's tour
-	$(GO) test -tags e2e -count 1 -timeout 25m ./test/e2e $(E2EFLAGS)
+	$(GO) test -tags e2e -count 1 -timeout 25m -parallel 16 ./test/e2e $(E2EFLAGS)
 
 compat: build ## drive the registry with clients that others wrote
 	$(GO) test -tags e2e -count 1 -timeout 15m ./test/compat
