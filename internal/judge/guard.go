@@ -198,12 +198,13 @@ func (c census) Count(service rollcall.ServiceKey) (lease.Count, float64) {
 	if s := v.Settings().GuardShare; s != nil {
 		share = *s
 	}
-	return c.o.Leases.Count(sample(v)).Times(v.Len(), min(v.Len(), counted)), share
+	keys, some := sample(v)
+	return c.o.Leases.Count(keys).Times(v.Len(), some), share
 }
 
 // sample yields the keys of a service's instances, evenly chosen if there are
-// many.
-func sample(v *catalog.View) iter.Seq[rollcall.Key] {
+// many, and tells how many those are.
+func sample(v *catalog.View) (keys iter.Seq[rollcall.Key], some int) {
 	every := max(1, (v.Len()+counted-1)/counted)
 	return func(yield func(rollcall.Key) bool) {
 		n := 0
@@ -213,7 +214,7 @@ func sample(v *catalog.View) iter.Seq[rollcall.Key] {
 			}
 			n++
 		}
-	}
+	}, (v.Len() + every - 1) / every
 }
 
 // Silent implements [lease.Census].
