@@ -75,7 +75,8 @@ func (v *View) count(i *Item, n int) {
 // may work.
 func (v *View) Panic() bool { return v.panic }
 
-// Routable returns the number of instances that a resolver returns.
+// Routable returns the number of instances that are healthy or degraded: those
+// that a resolver returns first. It returns suspect ones too, and in a panic others.
 func (v *View) Routable() int { return v.counts[rollcall.Healthy] + v.counts[rollcall.Degraded] }
 
 // Settings returns the service's settings; nil fields are defaults.
