@@ -108,7 +108,7 @@ func TestRolling(t *testing.T) {
 			func(_ *process.Process, f *fleet, _ string) error { return orderAll([]*fleet{f}, "leave") },
 		},
 		{
-			"HTTP and command line", 0, put,
+			"HTTP and command line", 0, putSeen,
 			func(p *process.Process, f *fleet, id string) error {
 				out, err := command(p.Addr, "drain", "rolling", id, "--wait", "1m")
 				if err != nil || !strings.Contains(out, " 0 do not yet") {
@@ -177,8 +177,8 @@ func TestRolling(t *testing.T) {
 	}
 }
 
-// put registers an instance over HTTP and returns when its watchers have seen it.
-func put(p *process.Process, f *fleet, id string) error {
+// putSeen registers an instance over HTTP and returns when its watchers have seen it.
+func putSeen(p *process.Process, f *fleet, id string) error {
 	host, port, err := net.SplitHostPort(f.Addr)
 	if err != nil {
 		return err
@@ -204,7 +204,7 @@ func put(p *process.Process, f *fleet, id string) error {
 func TestSeen(t *testing.T) {
 	p := process.Serve(t, t.TempDir())
 	fleets := launchAll(t, orders{Registry: p.Addr, Service: "rolling", Name: "first"}, orders{Registry: p.Addr, Service: "rolling", Name: "second"})
-	if err := put(p, fleets[0], "first"); err != nil {
+	if err := putSeen(p, fleets[0], "first"); err != nil {
 		t.Fatal(err)
 	}
 	views := watchers(t.Context(), p.Addr, "rolling")
@@ -250,7 +250,7 @@ func TestSeen(t *testing.T) {
 	ack("snapshot", func(map[string]any) any { return nil }, nil)
 
 	waited = make(chan error, 1)
-	go func() { waited <- put(p, fleets[1], "second") }()
+	go func() { waited <- putSeen(p, fleets[1], "second") }()
 	ack("put", func(ev map[string]any) any { return ev["instance"].(map[string]any)["id"] }, "second")
 	if err := <-waited; err != nil {
 		t.Fatal(err)
