@@ -81,3 +81,13 @@ func (c Check) WithDefaults() Check {
 	}
 	return c
 }
+
+// Same reports whether c and o are carried out alike, so that what one has found
+// holds for the other: they are equal with defaults filled in, whatever
+// DeregisterAfter. A probed check is another one all the same once the address or
+// the ports of its instance have changed.
+func (c Check) Same(o Check) bool {
+	c, o = c.WithDefaults(), o.WithDefaults()
+	c.DeregisterAfter, o.DeregisterAfter = 0, 0
+	return c == o
+}

@@ -65,6 +65,24 @@ type modelInstance struct {
 	findings              map[rollcall.Slot]rollcall.Finding
 }
 
+// has reports whether the instance has the check of another registration. In what
+// the generator makes, an interval of 10 s is the default.
+func (i *modelInstance) has(check rollcall.Check, in rollcall.Record) bool {
+	a, _ := record.Unpack(rollcall.Key{}, i.record)
+	b, _ := record.Unpack(rollcall.Key{}, in)
+	return slices.ContainsFunc(a.Checks, func(c rollcall.Check) bool {
+		if c.Name != check.Name || c.Type != check.Type {
+			return false
+		}
+		if c.Type == rollcall.CheckTTL {
+			return c.TTL == check.TTL
+		}
+		return a.Address == b.Address && maps.Equal(a.Ports, b.Ports) && max(c.Interval, ten) == max(check.Interval, ten)
+	})
+}
+
+const ten = rollcall.Duration(10 * time.Second)
+
 func (m *model) apply(c rollcall.Change) {
 	switch b := c.Body.(type) {
 	case rollcall.InstancePut:
@@ -76,7 +94,7 @@ func (m *model) apply(c rollcall.Change) {
 		for _, check := range record.Checks(b.Record) {
 			slot := rollcall.CheckSlot(check.Name)
 			n.findings[slot] = rollcall.Finding{Slot: slot, Status: rollcall.Starting, Reason: "no result yet"}
-			if old != nil && slices.Contains(record.Checks(old.record), check) {
+			if old != nil && old.has(check, b.Record) {
 				n.findings[slot] = old.findings[slot]
 			}
 		}
@@ -216,6 +234,15 @@ func (g *generator) key() rollcall.Key {
 	return rollcall.NewKey("", fmt.Sprintf("s%d", g.rng.IntN(12)), fmt.Sprintf("i%d", g.rng.IntN(30)))
 }
 
+func (g *generator) check(name string) rollcall.Check {
+	c := rollcall.Check{Name: name, Type: rollcall.CheckTTL, TTL: rollcall.Duration(1+g.rng.IntN(2)) * rollcall.Duration(time.Second)}
+	if g.rng.IntN(2) == 0 {
+		c = rollcall.Check{Name: name, Type: rollcall.CheckTCP, Interval: []rollcall.Duration{0, ten, 2 * ten}[g.rng.IntN(3)]}
+	}
+	c.DeregisterAfter = rollcall.Duration(g.rng.IntN(2)) * ten
+	return c
+}
+
 func (g *generator) change(m *model) rollcall.Change {
 	g.now = g.now.Add(time.Duration(g.rng.IntN(int(time.Minute))))
 	c := rollcall.Change{At: g.now, By: "test"}
@@ -228,8 +255,11 @@ func (g *generator) change(m *model) rollcall.Change {
 		}
 		for _, name := range []string{"a", "b"} {
 			if g.rng.IntN(3) == 0 {
-				i.Checks = append(i.Checks, rollcall.Check{Name: name, Type: rollcall.CheckTTL, TTL: rollcall.Duration(time.Duration(1+g.rng.IntN(2)) * time.Second)})
+				i.Checks = append(i.Checks, g.check(name))
 			}
+		}
+		if g.rng.IntN(2) == 0 {
+			i.Ports = map[string]uint16{"http": uint16(80 + g.rng.IntN(2))}
 		}
 		i.Normalize()
 		put := rollcall.InstancePut{Key: key, Record: record.Pack(&i)}

@@ -234,7 +234,7 @@ func (i *Item) withFinding(f rollcall.Finding, restored bool) *Item {
 }
 
 // inherit returns the findings that a put of item n over item old (nil if
-// none) begins with. Checks that did not change keep their standing; the others
+// none) begins with. Checks that are the same keep their standing; the others
 // start. An update keeps the rest as well, a registration is a sign of life and
 // a fresh start.
 func inherit(old, n *Item, at time.Time) []rollcall.Finding {
@@ -246,15 +246,14 @@ func inherit(old, n *Item, at time.Time) []rollcall.Finding {
 	kept := map[rollcall.Slot]bool{}
 	if old != nil && old.evidence != nil {
 		update := old.incarnation == n.incarnation
-		moved := address(old.Record()) != address(n.Record())
+		moved := record.Endpoint(old.Record()) != record.Endpoint(n.Record())
 		was, is := record.Checks(old.Record()), checks
 		for _, f := range old.evidence.findings {
 			name, isCheck := f.Slot.Check()
 			if isCheck {
-				same := func(c rollcall.Check) bool { return c.Name == name }
-				o, c := slices.IndexFunc(was, same), slices.IndexFunc(is, same)
-				probed := c >= 0 && is[c].Type != rollcall.CheckTTL
-				if o < 0 || c < 0 || was[o] != is[c] || probed && moved {
+				called := func(c rollcall.Check) bool { return c.Name == name }
+				o, c := slices.IndexFunc(was, called), slices.IndexFunc(is, called)
+				if o < 0 || c < 0 || !was[o].Same(is[c]) || is[c].Probed() && moved {
 					continue
 				}
 			} else if !update {
@@ -271,11 +270,6 @@ func inherit(old, n *Item, at time.Time) []rollcall.Finding {
 	}
 	slices.SortFunc(fs, func(a, b rollcall.Finding) int { return cmp.Compare(a.Slot, b.Slot) })
 	return fs
-}
-
-func address(r rollcall.Record) string {
-	_, a := record.Place(r)
-	return a
 }
 
 // equal reports whether readers see no difference between i and o.

@@ -35,8 +35,10 @@ type Options struct {
 	// Workers is how many probes may be under way at once; 0 is DefaultWorkers.
 	Workers int
 	// Report is told the first result of a check and each that differs from the
-	// one before in status, or in being hard. It is called by many goroutines,
-	// for one check by one at a time and in order, and keeps a worker meanwhile.
+	// one before in status, or in being hard; Set tells it again how the checks
+	// stand that it keeps. It is called by many goroutines, of one check the last
+	// call says how it stands, keeps a worker or Set meanwhile, and must not call
+	// the runner.
 	Report func(Result)
 }
 
@@ -111,7 +113,6 @@ type entry struct {
 	key      rollcall.Key
 	target   *Target
 	check    rollcall.Check // with defaults
-	port     uint16         // that is probed; 0 if it cannot be told
 	standing standing
 	since    time.Time
 	due      time.Duration // since Runner.start
@@ -123,8 +124,10 @@ type entry struct {
 }
 
 // Set says what is to be checked of an instance. A check that is the same as
-// before, at the same address and port, keeps its standing and its schedule; any
-// other starts over, with its first probe within a second.
+// before, see [rollcall.Check.Same], of an instance with the same address and
+// ports, keeps its standing and its schedule; its standing is reported again, for
+// whoever did not keep it. Any other starts over, with its first probe within a
+// second.
 func (r *Runner) Set(key rollcall.Key, t Target) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,13 +139,12 @@ func (r *Runner) Set(key rollcall.Key, t Target) {
 			continue
 		}
 		e := &entry{key: key, target: &t, check: c.WithDefaults(), index: -1}
-		e.check.DeregisterAfter = 0 // is not for probes to know
-		if aim, err := c.ParseTarget(); err == nil {
-			e.port, _ = portOf(t.Ports, c, aim.Port)
-		}
 		if old := take(was, e); old != nil {
 			old.target = e.target
 			e = old
+			if e.standing.status != 0 {
+				r.options.Report(e.result()) // under r.mu, so that no newer one overtakes it
+			}
 		} else {
 			e.due = r.now() + time.Duration(rand.Float64()*float64(min(spread, time.Duration(e.check.Interval))))
 			r.schedule(e)
@@ -161,7 +163,7 @@ func (r *Runner) Set(key rollcall.Key, t Target) {
 // take returns the entry of all that checks the same as e, and takes it out.
 func take(all []*entry, e *entry) *entry {
 	for n, old := range all {
-		if old != nil && old.check == e.check && old.port == e.port && old.target.Address == e.target.Address {
+		if old != nil && old.check.Same(e.check) && old.target.Address == e.target.Address && maps.Equal(old.target.Ports, e.target.Ports) {
 			all[n] = nil
 			return old
 		}
@@ -366,9 +368,16 @@ func (r *Runner) settle(e *entry, o Outcome) {
 	if e.standing = s; !changed {
 		return
 	}
+	result := e.result()
 	r.mu.Unlock()
-	r.options.Report(Result{Key: e.key, Check: e.check.Name, Status: s.status, Reason: s.reason, Hard: s.hard, At: time.Now()})
+	r.options.Report(result)
 	r.mu.Lock()
+}
+
+// result returns how e stands now. The caller holds r.mu.
+func (e *entry) result() Result {
+	s := &e.standing
+	return Result{Key: e.key, Check: e.check.Name, Status: s.status, Reason: s.reason, Hard: s.hard, At: time.Now()}
 }
 
 // interval returns the time from e's last probe to its next. The one after the

@@ -266,12 +266,11 @@ func TestSet(t *testing.T) {
 		"nothing":          {func(*Target) {}, nil},
 		"order":            {func(to *Target) { slices.Reverse(to.Checks) }, nil},
 		"deregister_after": {func(to *Target) { to.Checks[0].DeregisterAfter = 1e9 }, nil},
-		"another port":     {func(to *Target) { to.Ports = map[string]uint16{"default": 80, "other": 1} }, nil},
 		"the defaults":     {func(to *Target) { to.Checks[0] = to.Checks[0].WithDefaults() }, nil},
 		"vouched":          {func(to *Target) { to.Vouched = true }, nil},
 		"address":          {func(to *Target) { to.Address = "10.0.0.2" }, []string{"x", "y"}},
 		"port":             {func(to *Target) { to.Ports = map[string]uint16{"default": 81} }, []string{"x", "y"}},
-		"port of one":      {func(to *Target) { to.Ports = map[string]uint16{"default": 80, "x": 1} }, []string{"x"}},
+		"another port":     {func(to *Target) { to.Ports = map[string]uint16{"default": 80, "other": 1} }, []string{"x", "y"}},
 		"type":             {func(to *Target) { to.Checks[0].Type = "http" }, []string{"x"}},
 		"target":           {func(to *Target) { to.Checks[1].Target = ":81" }, []string{"y"}},
 		"interval":         {func(to *Target) { to.Checks[1].Interval = 1e9 }, []string{"y"}},
@@ -292,13 +291,16 @@ func TestSet(t *testing.T) {
 				tt.change(&to)
 				f.Set(key("a"), to)
 				var kept []rollcall.Finding
+				var again []string // told
 				for _, was := range before {
 					name, _ := was.Slot.Check()
 					still := slices.ContainsFunc(to.Checks, func(c rollcall.Check) bool { return c.Name == name })
 					if still && !slices.Contains(tt.restart, name) {
 						kept = append(kept, was)
+						again = append(again, fmt.Sprintf("a/%s healthy %q false", name, "fine"))
 					}
 				}
+				equal(t, again, f.told())
 				sorted := cmpopts.SortSlices(func(a, b rollcall.Finding) bool { return a.Slot < b.Slot })
 				if diff := cmp.Diff(kept, f.Standing(key("a")), sorted, cmpopts.EquateEmpty()); diff != "" {
 					t.Error(diff)

@@ -233,7 +233,8 @@ func (e *entry) heard() time.Duration { return time.Duration(e.deadline.Load()) 
 func (e *entry) pinged() bool { return e.shared.session && !e.is(broken) && e.heard() > 0 }
 
 // renewReports returns the reports that a registration with these checks begins
-// with.
+// with. One that is the same as before keeps what was found and since when it
+// fails, and is under the new bound from then on.
 func (e *entry) renewReports(checks []Check, fresh bool, now time.Duration) []report {
 	var rs []report
 	for _, r := range e.reports() {
@@ -247,7 +248,7 @@ func (e *entry) renewReports(checks []Check, fresh bool, now time.Duration) []re
 			ttl: time.Duration(c.TTL), deadline: now + time.Duration(c.TTL), remove: time.Duration(c.DeregisterAfter),
 		}
 		for _, r := range e.reports() {
-			if r.check == c {
+			if r.check.same(c) {
 				n.finding, n.deadline, n.failing, n.lapsed = r.finding, r.deadline, r.failing, r.lapsed
 			}
 		}

@@ -47,11 +47,13 @@ type Grant struct {
 }
 
 // Check is a check as far as a table needs to tell whether it is the same as
-// before: one that is probed is not, at another address.
+// before: one that is probed is not, at another address or with other ports.
 type Check struct {
 	rollcall.Check
-	Address string // of the instance; empty for checks of type ttl
+	Endpoint string // an image of the instance's address and ports; empty for checks of type ttl
 }
+
+func (c Check) same(o Check) bool { return c.Endpoint == o.Endpoint && c.Same(o.Check) }
 
 // State is how a lease stands.
 type State uint8

@@ -36,6 +36,7 @@ type modelLease struct {
 
 type modelCheck struct {
 	check    rollcall.Check
+	at       string
 	finding  rollcall.Finding
 	deadline time.Duration
 	failing  bool
@@ -62,11 +63,13 @@ func (m *model) set(k rollcall.Key, g Grant) (agrees bool) {
 		}
 	}
 	for _, c := range g.Checks {
-		c := c.Check
-		mc := modelCheck{check: c, deadline: m.now + time.Duration(c.TTL), finding: rollcall.Finding{Slot: rollcall.CheckSlot(c.Name)}}
+		c, at := c.Check, c.Endpoint
+		mc := modelCheck{check: c, at: at, deadline: m.now + time.Duration(c.TTL), finding: rollcall.Finding{Slot: rollcall.CheckSlot(c.Name)}}
 		if old != nil {
-			if i := slices.IndexFunc(old.checks, func(o modelCheck) bool { return o.check == c }); i >= 0 {
+			same := func(o modelCheck) bool { return o.check.Name == c.Name && o.check.TTL == c.TTL && o.at == at }
+			if i := slices.IndexFunc(old.checks, same); i >= 0 {
 				mc = old.checks[i]
+				mc.check = c // under another bound, maybe
 			}
 		}
 		n.checks = append(n.checks, mc)
@@ -135,7 +138,7 @@ func (m *model) tick() (changed []rollcall.Key) {
 		different := e.state != was
 		for i := range e.checks {
 			c := &e.checks[i]
-			if !c.failing && c.deadline <= m.now {
+			if c.check.TTL > 0 && !c.failing && c.deadline <= m.now {
 				c.failing, c.since, different = true, m.now, true
 				c.finding.Status = rollcall.Unhealthy
 				c.finding.Reason = fmt.Sprintf("not reported within %v", c.check.TTL)
@@ -219,7 +222,11 @@ func TestModel(t *testing.T) {
 				g.Found = found(rng.IntN(4) == 0)
 				for _, name := range []string{"a", "b"} {
 					if rng.IntN(2) == 0 {
-						g.Checks = append(g.Checks, Check{Check: check(name, pick(seconds(1), seconds(4), seconds(120)), pick(0, 1, seconds(7), seconds(300)))})
+						c := Check{Check: check(name, pick(seconds(1), seconds(4), seconds(120)), pick(0, 1, seconds(7), seconds(300)))}
+						if rng.IntN(4) == 0 {
+							c = Check{rollcall.Check{Name: name, Type: rollcall.CheckTCP, DeregisterAfter: c.DeregisterAfter}, fmt.Sprint(rng.IntN(2))}
+						}
+						g.Checks = append(g.Checks, c)
 					}
 				}
 				same("Set", k, c.Set(k, g), m.set(k, g))

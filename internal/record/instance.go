@@ -443,6 +443,23 @@ func Origin(r rollcall.Record) string {
 	}
 }
 
+// Endpoint returns an image of where a packed instance is reached, its address and
+// ports: two instances have the same if those are equal.
+func Endpoint(r rollcall.Record) string {
+	s := string(r)
+	begin := 0
+	for rest := s; ; {
+		f, next, ok := next(rest)
+		switch {
+		case !ok || f.num > 4:
+			return s[begin : len(s)-len(rest)]
+		case f.num < 3:
+			begin = len(s) - len(next)
+		}
+		rest = next
+	}
+}
+
 // Place returns the node and address of a packed instance.
 func Place(r rollcall.Record) (node, address string) {
 	for s := string(r); ; {

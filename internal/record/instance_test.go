@@ -198,6 +198,24 @@ func TestDifferentInstancesPackDifferently(t *testing.T) {
 	}
 }
 
+// TestEndpoint: it tells apart what differs in address or ports, and nothing else.
+func TestEndpoint(t *testing.T) {
+	g := newGenerator(t)
+	for range 2000 {
+		a, b := g.instance(), g.instance()
+		if g.some() {
+			b.Address = a.Address
+		}
+		if g.some() {
+			b.Ports = shuffled(g, a.Ports)
+		}
+		same := a.Address == b.Address && maps.Equal(a.Ports, b.Ports)
+		if x, y := Endpoint(Pack(&a)), Endpoint(Pack(&b)); (x == y) != same {
+			t.Fatalf("%q and %q of\n%+v and\n%+v", x, y, a, b)
+		}
+	}
+}
+
 func TestUnpackRefuses(t *testing.T) {
 	value := func(v []byte) []byte {
 		b, at := open(nil, 11)
@@ -235,6 +253,7 @@ func TestUnpackRefuses(t *testing.T) {
 		Lease(rollcall.Record(b))
 		Checks(rollcall.Record(b))
 		Place(rollcall.Record(b))
+		Endpoint(rollcall.Record(b))
 		ServiceName(rollcall.Record(b))
 		Capability(rollcall.Record(b), "a")
 		Metadata(rollcall.Record(b), "a")

@@ -237,11 +237,10 @@ func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
 func grant(i *catalog.Item) lease.Grant {
 	rec := i.Record()
 	g := lease.Grant{Incarnation: i.Incarnation(), Lease: record.Lease(rec), Found: found(i)}
-	_, address := record.Place(rec)
 	for _, c := range record.Checks(rec) {
 		check := lease.Check{Check: c}
-		if c.Type != rollcall.CheckTTL {
-			check.Address = address
+		if c.Probed() {
+			check.Endpoint = record.Endpoint(rec)
 		}
 		g.Checks = append(g.Checks, check)
 	}

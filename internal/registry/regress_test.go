@@ -79,17 +79,72 @@ func TestPatchedCheck(t *testing.T) {
 		}
 		beat()
 		_, err := r.Update(t.Context(), p1, 0, func(i *rollcall.Instance) error {
-			i.Checks[0].DeregisterAfter = rollcall.Duration(time.Hour)
+			i.Checks[0].TTL = rollcall.Duration(time.Hour)
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if got := status(t, r, p1); got != rollcall.Starting {
+			t.Errorf("%v, though the check is another one", got)
 		}
 		beat()
 		if got := status(t, r, p1); got != rollcall.Healthy {
 			t.Errorf("%v after a healthy report", got)
 		}
 	})
+}
+
+// A check that the registry makes keeps its standing as long as it is the same, and
+// starts over when it is not: here one whose target may not be probed.
+func TestPatchedProbe(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*rollcall.Instance)
+		want   rollcall.Status
+	}{
+		"deregister_after": {func(i *rollcall.Instance) { i.Checks[0].DeregisterAfter = rollcall.Duration(time.Hour) }, rollcall.Unhealthy},
+		"a default":        {func(i *rollcall.Instance) { i.Checks[0].Interval = rollcall.Duration(10 * time.Second) }, rollcall.Unhealthy},
+		"version":          {func(i *rollcall.Instance) { i.Version = "2" }, rollcall.Unhealthy},
+		"interval":         {func(i *rollcall.Instance) { i.Checks[0].Interval = rollcall.Duration(time.Minute) }, rollcall.Starting},
+		"ports":            {func(i *rollcall.Instance) { i.Ports["http"]++ }, rollcall.Starting},
+		"address":          {func(i *rollcall.Instance) { i.Address = "127.0.0.2" }, rollcall.Starting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := start(t, memory.New())
+				i := payments("p-1")
+				i.Address, i.Lease.Mode = "127.0.0.1", rollcall.LeaseNone
+				i.Checks = []rollcall.Check{{Name: "http", Type: rollcall.CheckHTTP}}
+				register(t, r, i)
+				probed := func() {
+					t.Helper()
+					time.Sleep(2 * time.Second)
+					synctest.Wait()
+					if got := status(t, r, p1); got != rollcall.Unhealthy {
+						t.Fatalf("%v after a probe", got)
+					}
+				}
+				settles := func() {
+					t.Helper()
+					if got := status(t, r, p1); got != tt.want {
+						t.Errorf("%v, want %v", got, tt.want)
+					}
+					probed()
+				}
+				probed()
+				_, err := r.Update(t.Context(), p1, 0, func(i *rollcall.Instance) error {
+					tt.change(i)
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				settles()
+				register(t, r, i) // and back
+				settles()
+			})
+		})
+	}
 }
 
 func TestPositions(t *testing.T) {

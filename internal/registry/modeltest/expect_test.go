@@ -85,8 +85,9 @@ func (f *soft) put(key rollcall.Key, i *item, now time.Time) {
 	for _, c := range i.registered.Checks {
 		check := checked{check: c, deadline: now.Add(time.Duration(c.TTL))}
 		if old != nil {
-			if at := slices.IndexFunc(old.checks, func(o checked) bool { return o.check == c }); at >= 0 {
+			if at := slices.IndexFunc(old.checks, func(o checked) bool { return sameCheck(o.check, c) }); at >= 0 {
 				check = old.checks[at]
+				check.check = c // under another bound, maybe
 			}
 		}
 		n.checks = append(n.checks, check)

@@ -253,13 +253,17 @@ func (s *state) put(c *rollcall.Change, b rollcall.InstancePut) *item {
 	}
 	for _, check := range registered.Checks {
 		f := rollcall.Finding{Slot: rollcall.CheckSlot(check.Name), Status: rollcall.Starting, Reason: "no result yet", Since: c.At}
-		if old != nil && slices.Contains(old.registered.Checks, check) {
+		if old != nil && slices.ContainsFunc(old.registered.Checks, func(c rollcall.Check) bool { return sameCheck(c, check) }) {
 			f, _ = old.finding(f.Slot)
 		}
 		findings = append(findings, f)
 	}
 	return n.judged(findings, o, c.At)
 }
+
+// sameCheck reports whether two checks of type ttl are the same: they may differ in
+// when they remove the instance.
+func sameCheck(a, b rollcall.Check) bool { return a.Name == b.Name && a.TTL == b.TTL }
 
 // hears returns i after a finding, i itself if that is nothing new.
 func (i *item) hears(c *rollcall.Change, b rollcall.HealthPut) *item {
