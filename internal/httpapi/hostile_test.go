@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -175,6 +176,48 @@ func TestAddressIsThePeers(t *testing.T) {
 }
 
 // A web page cannot register anything on the machine of whoever looks at it.
+// What an address was vouched for with is no leave for others to have other things
+// probed there.
+func TestPatchesFromElsewhere(t *testing.T) {
+	const here, elsewhere = "127.0.0.1:999", "10.0.0.9:999"
+	for _, tt := range []struct {
+		peer, patch string
+		want        bool
+	}{
+		{elsewhere, `{"version":"2"}`, true},
+		{elsewhere, `{"address":"127.0.0.1","ports":{"http":8080},"checks":[{"name":"c","type":"http","interval":"10s","deregister_after":"1h"}]}`, true},
+		{elsewhere, `{"checks":[{"name":"c","type":"http","target":":9200/_cat/indices"}]}`, false},
+		{elsewhere, `{"checks":[{"name":"c","type":"http"},{"name":"d","type":"tcp","target":":22"}]}`, false},
+		{elsewhere, `{"checks":[{"name":"c","type":"http","interval":"1s"}]}`, false},
+		{elsewhere, `{"ports":{"http":9200}}`, false},
+		{elsewhere, `{"ports":{"admin":9200}}`, false},
+		{elsewhere, `{"address":"127.0.0.2"}`, false},
+		{here, `{"checks":[{"name":"c","type":"http","target":":9200"}],"ports":{"http":9200}}`, true},
+		{here, `{"address":"127.0.0.2"}`, true},
+	} {
+		w := newWorld(t, httpapi.Options{})
+		const path = "/api/v1/services/s/instances/i"
+		send := func(method, peer, body string) {
+			t.Helper()
+			r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+			r.RemoteAddr = peer
+			rec := httptest.NewRecorder()
+			if w.handler.ServeHTTP(rec, r); rec.Code >= 300 {
+				t.Fatalf("%s from %s is answered with %d: %s", body, peer, rec.Code, rec.Body)
+			}
+		}
+		send("PUT", here, `{"address":"127.0.0.1","ports":{"http":8080},"checks":[{"name":"c","type":"http"}]}`)
+		send("PATCH", tt.peer, tt.patch)
+		i, err := w.reg.Instance(t.Context(), rollcall.NewKey("", "s", "i"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i.Vouched != tt.want {
+			t.Errorf("%s from %s: vouched for: %v, want %v", tt.patch, tt.peer, i.Vouched, tt.want)
+		}
+	}
+}
+
 func TestForeignPages(t *testing.T) {
 	w := newWorld(t, httpapi.Options{})
 	const path, body = "/api/v1/instances", `[{"service":"s","id":"i","address":"10.0.0.1"}]`

@@ -3,9 +3,11 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -212,11 +214,10 @@ func (s *Server) update(r *request) (int, error) {
 		return 0, err
 	}
 	got, err := s.reg.Update(r.ctx, r.key(), match, func(i *rollcall.Instance) error {
-		was, vouched := i.Address, i.Vouched
+		was := *i // whose maps and slices the patch leaves as they are
 		err := patch.Apply(i)
-		if r.settle(i); i.Address == was {
-			i.Vouched = i.Vouched || vouched
-		}
+		r.settle(i)
+		i.Vouched = i.Vouched || was.Vouched && sameProbes(&was, i)
 		return err
 	})
 	if exists && errors.Is(err, rollcall.ErrNotFound) {
@@ -226,6 +227,13 @@ func (s *Server) update(r *request) (int, error) {
 		return 0, err
 	}
 	return s.sendInstance(r, http.StatusOK, &got)
+}
+
+// sameProbes reports whether the same is probed of two instances. Whoever vouches for
+// an address does so for what is to be probed there: others may not lead probes
+// elsewhere on that machine.
+func sameProbes(a, b *rollcall.Instance) bool {
+	return a.Address == b.Address && maps.Equal(a.Ports, b.Ports) && slices.EqualFunc(a.Checks, b.Checks, rollcall.Check.Same)
 }
 
 // listInstances answers with instances across services.
