@@ -43,6 +43,8 @@ import (
 // Target is an instance as its probes see it. Its maps and slices are not
 // written to once it was handed over.
 type Target struct {
+	// Incarnation is that of the registration, by which its results are known.
+	Incarnation rollcall.Revision
 	// Address is a host name or IP address.
 	Address string
 	Ports   map[string]uint16

@@ -44,12 +44,13 @@ type Options struct {
 
 // Result is how a check has come to stand.
 type Result struct {
-	Key    rollcall.Key
-	Check  string
-	Status rollcall.Status
-	Reason string
-	Hard   bool // see [rollcall.Finding]
-	At     time.Time
+	Key         rollcall.Key
+	Incarnation rollcall.Revision // of the target
+	Check       string
+	Status      rollcall.Status
+	Reason      string
+	Hard        bool // see [rollcall.Finding]
+	At          time.Time
 }
 
 // Stats are a runner's counters.
@@ -377,7 +378,10 @@ func (r *Runner) settle(e *entry, o Outcome) {
 // result returns how e stands now. The caller holds r.mu.
 func (e *entry) result() Result {
 	s := &e.standing
-	return Result{Key: e.key, Check: e.check.Name, Status: s.status, Reason: s.reason, Hard: s.hard, At: time.Now()}
+	return Result{
+		Key: e.key, Incarnation: e.target.Incarnation, Check: e.check.Name,
+		Status: s.status, Reason: s.reason, Hard: s.hard, At: time.Now(),
+	}
 }
 
 // interval returns the time from e's last probe to its next. The one after the

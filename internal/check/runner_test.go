@@ -118,6 +118,9 @@ func (f *fleet) told() (told []string) {
 	defer f.mu.Unlock()
 	for _, r := range f.results {
 		told = append(told, fmt.Sprintf("%s/%s %v %q %v", r.Key.ID, r.Check, r.Status, r.Reason, r.Hard))
+		if r.Incarnation != incarnation {
+			told = append(told, fmt.Sprintf("of incarnation %d", r.Incarnation))
+		}
 	}
 	f.results = nil
 	slices.Sort(told)
@@ -138,8 +141,10 @@ func (f *fleet) of(name string) (at []time.Duration) {
 
 func key(id string) rollcall.Key { return rollcall.NewKey("", "s", id) }
 
+const incarnation = 7
+
 func target(names ...string) Target {
-	t := Target{Address: "10.0.0.1", Ports: map[string]uint16{"default": 80}}
+	t := Target{Incarnation: incarnation, Address: "10.0.0.1", Ports: map[string]uint16{"default": 80}}
 	for _, n := range names {
 		t.Checks = append(t.Checks, rollcall.Check{Name: n, Type: rollcall.CheckTCP})
 	}
@@ -324,6 +329,23 @@ func TestSet(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is told of a check that is kept is told of the registration that it is now of.
+func TestSetAnotherIncarnation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, Options{})
+		f.says("a", healthy, failing)
+		to := target("x")
+		to.Incarnation = 5
+		f.Set(key("a"), to)
+		f.passes(time.Second + gather)
+		equal(t, []string{`a/x healthy "fine" false`, "of incarnation 5"}, f.told())
+		f.Set(key("a"), target("x"))
+		equal(t, []string{`a/x healthy "fine" false`}, f.told())
+		f.passes(time.Minute)
+		equal(t, []string{`a/x unhealthy "broken" false`}, f.told())
+	})
 }
 
 // A probe under way is given up when its instance goes, and nothing of it is

@@ -374,6 +374,25 @@ func (t *Table) Report(key rollcall.Key, f rollcall.Finding) (known, changed boo
 	if e == nil {
 		return false, false
 	}
+	return t.report(e, f, now)
+}
+
+// ReportOf is [Table.Report] for one incarnation of an instance: what was found of
+// another is not known.
+func (t *Table) ReportOf(key rollcall.Key, incarnation rollcall.Revision, f rollcall.Finding) (known, changed bool) {
+	now := t.time()
+	s, hash := t.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(hash, key)
+	if e == nil || e.incarnation != incarnation {
+		return false, false
+	}
+	return t.report(e, f, now)
+}
+
+// report notes a finding of e, whose shard the caller holds.
+func (t *Table) report(e *entry, f rollcall.Finding, now time.Duration) (known, changed bool) {
 	reports := e.reports()
 	for i := range reports {
 		r := &reports[i]

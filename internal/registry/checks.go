@@ -43,14 +43,15 @@ func (r *Registry) watchChecks(i *catalog.Item) { r.checks.Set(i.Key(), target(i
 func target(i *catalog.Item) check.Target {
 	inst := i.Instance()
 	return check.Target{
-		Address: inst.Address, Ports: inst.Ports, Checks: inst.Checks, Vouched: inst.Vouched, Configured: inst.Origin == ConfigDoor,
+		Incarnation: inst.Incarnation, Address: inst.Address, Ports: inst.Ports, Checks: inst.Checks, Vouched: inst.Vouched, Configured: inst.Origin == ConfigDoor,
 	}
 }
 
-// checked takes in what a check that the registry makes has found.
+// checked takes in what a check that the registry makes has found. What comes late,
+// of a registration that was replaced meanwhile, does not count.
 func (r *Registry) checked(c check.Result) {
 	f := rollcall.Finding{Slot: rollcall.CheckSlot(c.Check), Status: c.Status, Reason: c.Reason, Hard: c.Hard, Since: c.At}
-	if _, changed := r.leases.Report(c.Key, f); changed {
+	if _, changed := r.leases.ReportOf(c.Key, c.Incarnation, f); changed {
 		r.judge.Anew(c.Key)
 	}
 }
