@@ -391,7 +391,7 @@ func TestChecksOverRegistrations(t *testing.T) {
 		{"an update", 1, check("db", seconds(10), seconds(60)), []rollcall.Finding{status, said(db)}},
 		{"a registration", 2, check("db", seconds(10), seconds(60)), []rollcall.Finding{said(db)}},
 		{"another ttl", 1, check("db", seconds(11), seconds(60)), []rollcall.Finding{status}},
-		{"another deregister_after", 1, check("db", seconds(10), seconds(61)), []rollcall.Finding{status}},
+		{"another deregister_after", 1, check("db", seconds(10), seconds(61)), []rollcall.Finding{status, said(db)}},
 		{"another name", 1, check("db2", seconds(10), seconds(60)), []rollcall.Finding{status}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

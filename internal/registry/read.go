@@ -368,7 +368,7 @@ func (r *Registry) Status(ctx context.Context) (rollcall.ServerStatus, error) {
 		Synced: r.read.Load(), Settling: settling, Writable: true,
 		Started: r.started.UTC(), LogCreated: lg.Created, AgeMS: r.age().Milliseconds(),
 		Services: s.Services(), Instances: s.Instances(), Health: map[rollcall.Status]int{},
-		Watchers: r.hub.Subscribers(), Sessions: r.session.Len(), MemoryBytes: memory(),
+		Watchers: r.hub.Subscribers(), Sessions: r.session.Len(), MemoryBytes: memoryHeld(),
 		Guards: len(r.judge.Guards()), Panics: s.Panics(), PausedMS: r.leases.Paused().Milliseconds(),
 	}
 	if lg.Err != nil {
@@ -384,8 +384,8 @@ func (r *Registry) Status(ctx context.Context) (rollcall.ServerStatus, error) {
 	return st, nil
 }
 
-// memory returns how much memory the Go runtime holds from the system.
-func memory() uint64 {
+// memoryHeld returns how much memory the Go runtime holds from the system.
+func memoryHeld() uint64 {
 	s := []runtimemetrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	runtimemetrics.Read(s)
 	return s[0].Value.Uint64() - s[1].Value.Uint64()
