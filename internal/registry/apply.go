@@ -164,13 +164,14 @@ func (r *Registry) begin() {
 			for v := range views {
 				for i := range v.All() {
 					key := i.Key()
-					if !r.leases.Set(key, grant(i)) {
+					g := grant(i)
+					if !r.leases.Set(key, g) {
 						r.judge.Anew(key)
 					}
 					if o := i.Override(); o != nil {
 						r.expireAt(key, o)
 					}
-					if probed(i) {
+					if probed(g.Checks) {
 						r.watchChecks(i)
 					}
 					if f, ejected := i.Finding(rollcall.SlotCallers); ejected {
@@ -217,8 +218,10 @@ func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
 		// What was reported meanwhile may not have found its instance.
 		r.judge.Anew(key)
 	}
-	if probed(e.After) || probed(e.Before) {
+	if probed(g.Checks) {
 		r.watchChecks(e.After)
+	} else {
+		r.checks.Drop(key)
 	}
 	switch {
 	case e.Before == nil || e.Before.Incarnation() != e.After.Incarnation():

@@ -3,28 +3,21 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/check"
-	"github.com/rollcall-registry/rollcall/internal/record"
+	"github.com/rollcall-registry/rollcall/internal/lease"
 )
 
 // ConfigDoor is the origin of instances that stand in the server's own
 // configuration, whose author may have commands run.
 const ConfigDoor = "config"
 
-// probed reports whether an instance has checks that the registry makes.
-func probed(i *catalog.Item) bool {
-	if i == nil {
-		return false
-	}
-	for _, c := range record.Checks(i.Record()) {
-		if c.Type != rollcall.CheckTTL {
-			return true
-		}
-	}
-	return false
+// probed reports whether there are checks among cs that the registry makes.
+func probed(cs []lease.Check) bool {
+	return slices.ContainsFunc(cs, func(c lease.Check) bool { return c.Probed() })
 }
 
 // runChecks makes the checks once the log was read: till then it is not known
