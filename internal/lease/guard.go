@@ -41,19 +41,22 @@ type Census interface {
 // One that falls silent while the others are heard from is gone. If many do at
 // once, it is likelier that something between them and the registry is, and to
 // believe it would empty services that work. So no more than a share of a
-// service, and of everything, may be convicted within [GuardWindow] without
-// other evidence: if those who are silent or about to be are more, a guard begins
-// and holds them all, suspect and probed. That those who are about to be count as
-// well is what keeps the first ones from being convicted before it shows how many
-// there are.
+// service, but at least one, and of everything, but at least two, may be convicted
+// within [GuardWindow] without other evidence: if those and all who are silent or
+// about to be are more, a guard begins and holds whoever is silent from then on,
+// suspect and probed. That those who are about to be count as well is what keeps
+// the first ones from being convicted before it shows how many there are.
 //
-// A guard ends when nobody is held any more: because they were heard from, or
-// seen to be dead, or let go of. It lets go after GuardWindow of as many as the
-// share allows in each further one, longest silent first, but of nobody as long
+// A guard holds whom it holds until they are heard from, seen to be dead, or let go
+// of. It lets go after GuardWindow of as many as the share allows in each further
+// one, longest silent first, but for an hour ([GuardIsolated]) of nobody as long
 // as hardly anybody at all is heard from, nor for a GuardWindow after that: when a
 // cut ends, the first to be heard from do not have the others convicted, who are
-// about to be. So it ends by itself, also after a true disaster (Eureka's
-// self-preservation, from which the idea comes, does not).
+// about to be. It ends when it holds nobody and no more than the share are about
+// to be silent or lately convicted, or when it has held nobody for a GuardWindow:
+// who always renews late is about to be silent for ever. So it ends by itself, also
+// after a true disaster (Eureka's self-preservation, from which the idea comes,
+// does not).
 //
 // A Guard belongs to one goroutine. It keeps no time of its own.
 type Guard struct {
@@ -68,6 +71,7 @@ type scope struct {
 	key       rollcall.ServiceKey
 	on        bool
 	since     time.Time
+	holding   time.Time // when it last held somebody, or began
 	held      map[rollcall.Key]*heldBack
 	convicted map[rollcall.Key]time.Time // on silence alone, within the window
 	lifted    time.Time                  // by an operator, until then
@@ -109,7 +113,7 @@ func (g *Guard) scope(key rollcall.ServiceKey) *scope {
 // restart. Its time begins anew.
 func (g *Guard) Adopt(now time.Time, key rollcall.ServiceKey) {
 	s := g.scope(key)
-	s.on, s.since = true, now
+	s.on, s.since, s.holding = true, now, now
 }
 
 // Held returns how many instances a guard holds.
@@ -186,7 +190,7 @@ func (g *Guard) begin(now time.Time, s *scope, d *Decision) {
 	}
 	gone := count.Late + len(s.convicted)
 	if most := s.most(count, share); gone > most {
-		s.on, s.since = true, now
+		s.on, s.since, s.holding = true, now, now
 		d.Begun = append(d.Begun, rollcall.Guard{
 			Namespace: s.key.Namespace, Service: s.key.Service, Since: now,
 			Reason: fmt.Sprintf("%d of %d instances are silent or late; silence alone may take out %d a minute", gone, count.Of(), most),
@@ -229,7 +233,9 @@ func (g *Guard) Review(now time.Time) (d Decision) {
 func (g *Guard) review(now time.Time, s *scope, d *Decision) {
 	maps.DeleteFunc(s.held, func(key rollcall.Key, _ *heldBack) bool { return !g.census.Silent(key) })
 	count, share := g.census.Count(s.key)
-	if len(s.held) == 0 && count.Late+len(s.convicted) <= s.most(count, share) {
+	if len(s.held) > 0 {
+		s.holding = now
+	} else if count.Late+len(s.convicted) <= s.most(count, share) || now.Sub(s.holding) >= GuardWindow {
 		s.on = false
 		d.Ended = append(d.Ended, s.key)
 		return

@@ -295,6 +295,28 @@ func TestGuardAdopted(t *testing.T) {
 	}
 }
 
+// TestGuardOfTheSlow: instances that always renew late do not keep a guard on that
+// holds nobody.
+func TestGuardOfTheSlow(t *testing.T) {
+	w := newTown(9, 10)
+	keys := w.some(0, 10)
+	for _, key := range keys {
+		w.lives[key] = "late"
+	}
+	w.silence(keys[0])
+	if len(w.begun) != 1 {
+		t.Fatalf("guards %v", w.begun)
+	}
+	w.pass(0)
+	w.lives[keys[0]] = "late"
+	if w.pass(1); w.ended != nil {
+		t.Errorf("ended %v within a minute", w.ended)
+	}
+	if w.pass(1); len(w.ended) != 1 {
+		t.Errorf("ended %v, want the one that held nobody for a minute", w.ended)
+	}
+}
+
 // TestGuardProbes: those that are held, again and again.
 func TestGuardProbes(t *testing.T) {
 	w := newTown(9, 10)
