@@ -26,6 +26,7 @@ const (
 
 // flap is what is held against one instance.
 type flap struct {
+	of      rollcall.Revision // the incarnation: another one begins without a past
 	penalty float64
 	at      time.Time // of which the penalty is
 	usable  bool      // as it was last found
@@ -64,6 +65,10 @@ type flaps map[rollcall.Key]*flap
 // time of the wall clock; now is that of one that never jumps.
 func (fs flaps) damp(key rollcall.Key, item *catalog.Item, ev *lease.Evidence, found []rollcall.Finding, at, now time.Time) []rollcall.Finding {
 	f := fs[key]
+	if f != nil && f.of != item.Incarnation() {
+		delete(fs, key)
+		f = nil
+	}
 	_, marked := item.Finding(rollcall.SlotFlap)
 	if f == nil && len(found) == 0 && !marked {
 		return nil
@@ -74,14 +79,15 @@ func (fs flaps) damp(key rollcall.Key, item *catalog.Item, ev *lease.Evidence, f
 	}
 	status := after(item, found)
 	if status != rollcall.Unhealthy && !status.Usable() {
-		return found // it starts or drains, as it says itself
+		// It starts or drains, as it says itself.
+		return unmark(found, marked && (f == nil || f.damped.IsZero()))
 	}
 	if f == nil {
 		was := item.Status()
 		if was != rollcall.Unhealthy && !was.Usable() || was.Usable() == status.Usable() {
 			return unmark(found, marked)
 		}
-		f = &flap{usable: was.Usable(), at: now}
+		f = &flap{of: item.Incarnation(), usable: was.Usable(), at: now}
 		fs[key] = f
 	}
 	if !f.turn(status.Usable(), now) {

@@ -204,6 +204,49 @@ func TestNoTurns(t *testing.T) {
 	}
 }
 
+func (p *patient) wantMark(want bool) {
+	p.t.Helper()
+	if f, marked := p.item().Finding(rollcall.SlotFlap); marked != want {
+		p.t.Fatalf("marked as one that flaps: %v (%+v), want %v", marked, f, want)
+	}
+}
+
+// TestMarkGoes: no mark outlives what it is of, which a restart forgets, also while
+// the instance drains.
+func TestMarkGoes(t *testing.T) {
+	p := damped(t)
+	p.flaps = flaps{}
+	p.judge()
+	p.wantMark(false)
+	p.want(rollcall.Unhealthy)
+
+	drain := rollcall.Finding{Slot: rollcall.SlotStatus, Status: rollcall.Draining}
+	p = damped(t)
+	p.ev.Reports = append(p.ev.Reports, drain)
+	p.judge()
+	p.wantMark(true)
+	p.passes(15 * time.Minute)
+	p.wantMark(false)
+
+	p = damped(t)
+	p.flaps = flaps{}
+	p.ev.Reports = append(p.ev.Reports, drain)
+	p.judge()
+	p.wantMark(false)
+}
+
+// TestNewIncarnationIsClean: what is registered anew has no past.
+func TestNewIncarnationIsClean(t *testing.T) {
+	p := damped(t)
+	p.write(rollcall.InstancePut{Key: patientKey, Incarnation: p.rev + 1, Record: p.item().Record()})
+	p.says(time.Second, up)
+	p.wantMark(false)
+	p.says(time.Second, down)
+	p.want(rollcall.Unhealthy)
+	p.says(time.Second, up)
+	p.want(rollcall.Healthy)
+}
+
 func TestLeaseFinding(t *testing.T) {
 	const ttl = 15 * time.Second
 	for name, tt := range map[string]struct {

@@ -165,7 +165,8 @@ func (r *Registry) begin() {
 				for i := range v.All() {
 					key := i.Key()
 					g := grant(i)
-					if !r.leases.Set(key, g) {
+					_, flapped := i.Finding(rollcall.SlotFlap) // which nobody remembers any more
+					if agrees := r.leases.Set(key, g); !agrees || flapped {
 						r.judge.Anew(key)
 					}
 					if o := i.Override(); o != nil {

@@ -407,3 +407,32 @@ func TestEventsAreToldOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestFlapOverRestart: that an instance flapped is forgotten over a restart, and so
+// is its mark.
+func TestFlapOverRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := unguarded(memory.New())
+		i := payments("p-1")
+		i.Lease.Mode = rollcall.LeaseNone
+		duringWith(t, o, func(r *registry.Registry) {
+			register(t, r, i)
+			for n := range 8 {
+				rep := rollcall.Report{Status: []rollcall.Status{rollcall.Unhealthy, rollcall.Healthy}[n%2]}
+				if _, err := r.Renew(t.Context(), i.Key(), &rep); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+			if got := status(t, r, i.Key()); got != rollcall.Degraded {
+				t.Fatalf("%v, want it damped", got)
+			}
+		})
+		duringWith(t, o, func(r *registry.Registry) {
+			if got := instance(t, r, i.Key()).Health; got.Status != rollcall.Healthy {
+				t.Errorf("%+v after a restart, want it healthy as it says", got)
+			}
+		})
+	})
+}
