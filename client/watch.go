@@ -121,8 +121,7 @@ func (c *Client) watch(ctx context.Context, q rollcall.Query, at *cursor, yield 
 		return true, err
 	}
 	defer resp.Body.Close()
-	handled, end := c.acknowledging(ctx, resp)
-	defer end()
+	acks := acks{c: c, of: resp}
 	lines := bufio.NewReaderSize(alive(resp.Body), 32<<10)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -150,7 +149,7 @@ func (c *Client) watch(ctx context.Context, q rollcall.Query, at *cursor, yield 
 		if !yield(ev, nil) {
 			return false, nil
 		}
-		handled(&ev)
+		acks.handled(ctx, &ev)
 	}
 }
 
