@@ -166,7 +166,9 @@ func (j *Judge) probe(ctx context.Context) error {
 		case key := <-j.probes:
 			item := j.o.Snapshot().Item(key)
 			ev, ok := j.o.Leases.Evidence(key)
-			if item == nil || !ok || ev.Refused || ev.State != lease.Silent && ev.State != lease.Lapsed {
+			silent, _ := j.o.Leases.Silent(key)
+			lapsed := ev.State == lease.Lapsed && !ev.Broken // a broken session says enough
+			if item == nil || !ok || ev.Refused || !silent && !lapsed {
 				continue
 			}
 			j.metrics.probes.Inc()
