@@ -6,7 +6,8 @@
 // one worker or in the heap, so that it is never lost nor probed twice at a time,
 // and comes late when all workers are busy. Checks whose target let the last
 // probe time out share half of the workers: a network that swallows packets does
-// not keep the others waiting.
+// not keep the others waiting. Of one host at most eight probes are under way at
+// once; those beyond come late, and keep no worker while they wait.
 //
 // Each probe is a connection of its own, since that new connections are taken is
 // what a caller depends on, and it goes only where the policy of package egress

@@ -1,10 +1,13 @@
 package check
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +17,10 @@ import (
 
 // DefaultWorkers is how many probes are under way at once, at most.
 const DefaultWorkers = 256
+
+// perHost is how many probes of one host are under way at once, at most: whoever
+// registers many instances there gets no more probes out of the registry.
+const perHost = 8
 
 const (
 	jitter = 0.1                    // of an interval, either way
@@ -83,7 +90,8 @@ type Runner struct {
 	mu        sync.Mutex // guards what follows, and the entries
 	instances map[rollcall.Key][]*entry
 	due       schedule
-	slow      []*entry // due, but those that time out have all the workers that they may
+	hosts     map[string]*host // those with probes under way
+	slow      []*entry         // due, but those that time out have all the workers that they may
 	slowBusy  int
 	stats     Stats
 }
@@ -102,18 +110,39 @@ func New(o Options) *Runner {
 	r := &Runner{
 		options: o, prober: prober{policy: o.Policy, exec: o.Exec}, start: time.Now(),
 		work: make(chan *entry), wake: make(chan struct{}, 1),
-		instances: map[rollcall.Key][]*entry{}, stats: Stats{Probes: map[Label]uint64{}},
+		instances: map[rollcall.Key][]*entry{}, hosts: map[string]*host{}, stats: Stats{Probes: map[Label]uint64{}},
 	}
 	r.probe = r.prober.probe
 	return r
 }
 
+// host is where probes go.
+type host struct {
+	busy    int      // probes under way
+	waiting []*entry // due, while there are as many as there may be
+}
+
+// hostOf names the host that a check's probes go to; it is "" for a command, which
+// goes nowhere.
+func hostOf(t *Target, c *rollcall.Check) string {
+	aim, err := c.ParseTarget()
+	if err != nil || aim.Command != nil {
+		return ""
+	}
+	name := cmp.Or(aim.Host, t.Address)
+	if a, err := netip.ParseAddr(name); err == nil {
+		return a.Unmap().String()
+	}
+	return strings.ToLower(strings.TrimSuffix(name, "."))
+}
+
 // entry is one check. It stands in the heap, or among the slow ones that wait, or
-// it is with a worker.
+// among those that wait for their host, or it is with a worker.
 type entry struct {
 	key      rollcall.Key
 	target   *Target
 	check    rollcall.Check // with defaults
+	host     string         // see hostOf
 	standing standing
 	since    time.Time
 	due      time.Duration // since Runner.start
@@ -139,7 +168,7 @@ func (r *Runner) Set(key rollcall.Key, t Target) {
 		if !c.Probed() {
 			continue
 		}
-		e := &entry{key: key, target: &t, check: c.WithDefaults(), index: -1}
+		e := &entry{key: key, target: &t, check: c.WithDefaults(), host: hostOf(&t, c), index: -1}
 		if old := take(was, e); old != nil {
 			old.target = e.target
 			e = old
@@ -283,7 +312,7 @@ func (r *Runner) next() (*entry, time.Duration) {
 	most := max(r.options.Workers/2, 1)
 	for len(r.slow) > 0 && r.slowBusy < most {
 		e := r.slow[0]
-		if r.slow = r.slow[1:]; !e.gone {
+		if r.slow = r.slow[1:]; !e.gone && r.enter(e) {
 			r.slowBusy++
 			return e, 0
 		}
@@ -293,16 +322,49 @@ func (r *Runner) next() (*entry, time.Duration) {
 			return nil, max(wait, gather)
 		}
 		e := heap.Pop(&r.due).(*entry)
-		if !e.slow {
+		switch {
+		case e.slow && r.slowBusy >= most:
+			r.slow = append(r.slow, e)
+		case r.enter(e):
+			if e.slow {
+				r.slowBusy++
+			}
 			return e, 0
 		}
-		if r.slowBusy < most {
-			r.slowBusy++
-			return e, 0
-		}
-		r.slow = append(r.slow, e)
 	}
 	return nil, time.Hour
+}
+
+// enter reports whether e may be probed now as far as its host goes; if not, e
+// waits for one that leaves. The caller holds r.mu.
+func (r *Runner) enter(e *entry) bool {
+	h := r.hosts[e.host]
+	if h == nil {
+		h = new(host)
+		r.hosts[e.host] = h
+	}
+	if e.host != "" && h.busy >= perHost {
+		h.waiting = append(h.waiting, e)
+		return false
+	}
+	h.busy++
+	return true
+}
+
+// leave lets the next in that waits for e's host. The caller holds r.mu.
+func (r *Runner) leave(e *entry) {
+	h := r.hosts[e.host]
+	h.busy--
+	for len(h.waiting) > 0 {
+		next := h.waiting[0]
+		if h.waiting = h.waiting[1:]; !next.gone {
+			r.schedule(next)
+			return
+		}
+	}
+	if h.busy == 0 {
+		delete(r.hosts, e.host)
+	}
 }
 
 func (r *Runner) worker(ctx context.Context, e *entry) {
@@ -343,6 +405,7 @@ func (r *Runner) run(ctx context.Context, e *entry) {
 		}
 	}
 	defer r.mu.Unlock()
+	r.leave(e)
 	if slow {
 		r.slowBusy--
 		if len(r.slow) > 0 {

@@ -472,6 +472,76 @@ func TestSlowTargets(t *testing.T) {
 	})
 }
 
+// However many checks aim at one host, by whatever name, eight probes of it are under
+// way at once; the others wait for their turn, and keep nobody from other hosts.
+func TestProbesOfOneHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, Options{Workers: 40})
+		for i := range 100 {
+			id := fmt.Sprint(i)
+			f.answers[id] = func(context.Context) Outcome { time.Sleep(800 * time.Millisecond); return healthy }
+			to := target("x")
+			switch i % 3 {
+			case 1:
+				to.Address = "::ffff:10.0.0.1"
+			case 2:
+				to.Address, to.Checks[0].Target = "10.0.0.2", "10.0.0.1:80"
+			}
+			f.Set(key(id), to)
+		}
+		for i := range 20 {
+			to := target("x")
+			to.Address = fmt.Sprint("10.0.1.", i)
+			f.Set(key(fmt.Sprint("other", i)), to)
+		}
+		f.passes(5 * time.Minute)
+		if f.most < perHost || f.most > perHost+20 {
+			t.Errorf("%d at once", f.most)
+		}
+		least, most, all := 1<<30, 0, 0
+		for i := range 100 {
+			k := len(f.of(fmt.Sprint(i) + "/x"))
+			least, most, all = min(least, k), max(most, k), all+k
+		}
+		if all < 2900 || most-least > 8 { // 3,000 can be made, which is what is asked for
+			t.Errorf("%d probes, %d to %d of each", all, least, most)
+		}
+		for i := range 20 {
+			at := f.of(fmt.Sprint("other", i, "/x"))
+			for n := 1; n < len(at); n++ {
+				if d := at[n] - at[n-1]; d > 11*time.Second+gather {
+					t.Errorf("%v between two probes of another host", d)
+				}
+			}
+		}
+		if f.Stats().Late == 0 {
+			t.Error("none was late")
+		}
+		for i := range 100 {
+			f.Drop(key(fmt.Sprint(i)))
+		}
+		f.passes(time.Second)
+		if f.Stats().Busy > 0 || len(f.hosts) > 0 {
+			t.Errorf("dropped, %d are probed; %d hosts", f.Stats().Busy, len(f.hosts))
+		}
+	})
+}
+
+func TestHostOf(t *testing.T) {
+	for _, tt := range []struct{ address, typ, target, want string }{
+		{"10.0.0.1", "tcp", "", "10.0.0.1"},
+		{"::ffff:10.0.0.1", "tcp", ":1", "10.0.0.1"},
+		{"Db.Example.", "http", "/x", "db.example"},
+		{"10.0.0.1", "http", "http://10.0.0.2:80/", "10.0.0.2"},
+		{"10.0.0.1", "exec", "/bin/true", ""},
+		{"10.0.0.1", "tcp", "?", ""},
+	} {
+		if got := hostOf(&Target{Address: tt.address}, &rollcall.Check{Type: rollcall.CheckType(tt.typ), Target: tt.target}); got != tt.want {
+			t.Errorf("%+v: %q", tt, got)
+		}
+	}
+}
+
 // A time-out that this process noticed late is its own: it had not looked.
 func TestOwnPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
