@@ -214,6 +214,10 @@ func (r *Registry) track(e *catalog.Event) {
 
 // trackPut takes in a registration or update.
 func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
+	anew := e.Before == nil || e.Before.Incarnation() != e.After.Incarnation()
+	if anew {
+		r.outliers.Drop(key) // before it has a lease: see follows
+	}
 	g := grant(e.After)
 	if agrees := r.leases.Set(key, g); !agrees || len(g.Checks) > 0 {
 		// What was reported meanwhile may not have found its instance.
@@ -225,9 +229,8 @@ func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
 		r.checks.Drop(key)
 	}
 	switch {
-	case e.Before == nil || e.Before.Incarnation() != e.After.Incarnation():
+	case anew:
 		r.soft.Drop(key)
-		r.outliers.Drop(key)
 	case e.Change == nil || e.Change.Via != positionDoor:
 		r.soft.Forget(key) // the update was made of where it had moved, or says where it is
 	default:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
+	"github.com/rollcall-registry/rollcall/internal/load"
 )
 
 // sweepEvery is how often what callers report is looked at, unless a report asks
@@ -48,6 +49,7 @@ func (r *Registry) Report(ctx context.Context, service rollcall.ServiceKey, rep 
 func (r *Registry) sweep(ctx context.Context) error {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	ejected := map[rollcall.Key]struct{}{} // as the leases have it
 	for {
 		select {
 		case <-tick.C:
@@ -55,21 +57,40 @@ func (r *Registry) sweep(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		verdicts := r.outliers.Sweep(func(service rollcall.ServiceKey) int {
+		r.follows(ejected, r.outliers.Sweep(func(service rollcall.ServiceKey) int {
 			if v := r.catalog.View(service); v != nil {
 				return v.Len()
 			}
 			return 0
-		})
-		for _, v := range verdicts {
-			f := rollcall.Finding{Slot: rollcall.SlotCallers, Status: rollcall.Healthy, Reason: v.Reason, Since: r.now()}
-			if v.Eject {
-				f.Status = rollcall.Unhealthy
-				r.metrics.ejections.Inc()
-			}
-			if _, changed := r.leases.Report(v.Key, f); changed {
-				r.judge.Anew(v.Key)
-			}
+		}))
+	}
+}
+
+// follows brings the leases in line with who is ejected, and keeps in ejected whom
+// they have as that. An instance that was registered anew meanwhile is not, and
+// no verdict would ever say so: what was reported of it is gone by the time that
+// it has its lease (see trackPut), so whom a verdict came too late for shows here.
+func (r *Registry) follows(ejected map[rollcall.Key]struct{}, verdicts []load.Verdict) {
+	say := func(key rollcall.Key, s rollcall.Status, reason string) {
+		f := rollcall.Finding{Slot: rollcall.SlotCallers, Status: s, Reason: reason, Since: r.now()}
+		if _, changed := r.leases.Report(key, f); changed {
+			r.judge.Anew(key)
+		}
+	}
+	for _, v := range verdicts {
+		if !v.Eject {
+			delete(ejected, v.Key)
+			say(v.Key, rollcall.Healthy, v.Reason)
+			continue
+		}
+		ejected[v.Key] = struct{}{}
+		say(v.Key, rollcall.Unhealthy, v.Reason)
+		r.metrics.ejections.Inc()
+	}
+	for key := range ejected {
+		if _, still := r.outliers.Ejected(key); !still {
+			delete(ejected, key)
+			say(key, rollcall.Healthy, "registered anew")
 		}
 	}
 }
