@@ -23,7 +23,7 @@ func (s *Server) resolve(r *request) (int, error) {
 	token := a.Token()
 	var body []byte
 	packed := false
-	unchanged := len(r.Header["If-None-Match"]) > 0 && knows(r.Header["If-None-Match"], token)
+	unchanged := !a.Past && len(r.Header["If-None-Match"]) > 0 && knows(r.Header["If-None-Match"], token)
 	if !unchanged {
 		body, packed = s.answer(r, a, token)
 	}
@@ -40,7 +40,9 @@ func (s *Server) resolve(r *request) (int, error) {
 	all := string(text)
 	values := []string{all[:etag], all[etag:revision], all[revision:age], all[age:]}
 	h := r.w.Header()
-	h["Etag"] = values[0:1:1]
+	if !a.Past {
+		h["Etag"] = values[0:1:1]
+	}
 	h["X-Rollcall-Revision"] = values[1:2:2]
 	h["X-Rollcall-Age-Ms"] = values[2:3:3]
 	h["Cache-Control"] = headerNoCache
@@ -155,7 +157,10 @@ func (s *Server) encode(b []byte, a *resolve.Answer, token rollcall.Token) []byt
 	b = quote.Append(append(b, `{"namespace":`...), a.View.Key().Namespace)
 	b = quote.Append(append(b, `,"service":`...), a.View.Name())
 	b = strconv.AppendUint(append(b, `,"revision":`...), uint64(a.View.Revision()), 10)
-	b = append(token.AppendTo(append(b, `,"token":"`...)), '"')
+	if b = append(b, `,"token":"`...); !token.IsZero() {
+		b = token.AppendTo(b)
+	}
+	b = append(b, '"')
 	b = strconv.AppendBool(append(b, `,"panic":`...), a.View.Panic())
 	b = append(b, `,"total":`...)
 	b = strconv.AppendInt(b, int64(total), 10)

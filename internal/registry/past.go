@@ -49,5 +49,5 @@ func (r *Registry) answerPast(ctx context.Context, q *rollcall.Query, plan *reso
 			Detail: fmt.Sprintf("service %s had no instance at %s", key, q.At.UTC().Format(time.RFC3339)),
 		}
 	}
-	return &resolve.Answer{View: v, Plan: plan, Log: s.Log(), Revision: s.Revision(), Age: r.age()}, nil
+	return &resolve.Answer{View: v, Plan: plan, Log: s.Log(), Revision: s.Revision(), Age: r.age(), Past: true}, nil
 }

@@ -23,10 +23,16 @@ type Answer struct {
 	// Same, if set, is the token that the caller has already, because nothing
 	// that it selects has changed since.
 	Same rollcall.Token
+	// Past says that the view is of a time that was asked for. No token names it:
+	// there is nothing to go on from, and its revision may be that of another.
+	Past bool
 }
 
-// Token names the state that the answer shows.
+// Token names the state that the answer shows; zero for the past.
 func (a *Answer) Token() rollcall.Token {
+	if a.Past {
+		return rollcall.Token{}
+	}
 	if !a.Same.IsZero() {
 		return a.Same
 	}
