@@ -91,6 +91,7 @@ type Evidence struct {
 type Table struct {
 	now    func() time.Duration // monotonic
 	paused atomic.Int64         // what the clock is ahead: until Begin, and in pauses
+	most   atomic.Int64         // table time that is not passed before the next tick
 	begun  atomic.Bool
 	seed   maphash.Seed
 	shards [64]shard
@@ -122,15 +123,21 @@ func (t *Table) Begin() {
 	defer t.mu.Unlock()
 	t.last = t.now()
 	t.paused.Store(int64(t.last))
+	t.most.Store(int64(Tick + Pause))
 	t.begun.Store(true)
 }
 
 // time returns the table's time: that of the clock since Begin, less the pauses.
+// It runs ahead of the last tick by no more than a tick and [Pause]: behind that
+// is a pause that no tick has noticed yet, and when one does, time goes back by up
+// to Pause. Most is read before paused, and moves after it: whoever reads them
+// while they move sees no time that is later than before and after.
 func (t *Table) time() time.Duration {
 	if !t.begun.Load() {
 		return 0
 	}
-	return t.now() - time.Duration(t.paused.Load())
+	most := t.most.Load()
+	return time.Duration(min(int64(t.now())-t.paused.Load(), most))
 }
 
 func (t *Table) shard(key rollcall.Key) (*shard, uint64) {
@@ -440,7 +447,7 @@ func (t *Table) Evidence(key rollcall.Key) (ev Evidence, ok bool) {
 	}
 	ev = Evidence{
 		Incarnation: e.incarnation, State: e.state, Held: e.is(held), Broken: e.is(broken), Refused: e.is(refused),
-		TTL: e.shared.ttl, Silence: t.time() - e.heard(),
+		TTL: e.shared.ttl, Silence: max(0, t.time()-e.heard()),
 	}
 	if e.more != nil {
 		ev.Why, ev.Cause = e.more.why, e.more.cause

@@ -511,6 +511,34 @@ func TestRenewedInAPause(t *testing.T) {
 	}
 }
 
+// TestRenewedInALongPause: nor more than a little, however long the pause was.
+func TestRenewedInALongPause(t *testing.T) {
+	for _, pause := range []time.Duration{2 * time.Second, time.Minute, 24 * time.Hour} {
+		c := newClock(time.Hour)
+		c.Set(key("renewed"), grant(1, seconds(15), seconds(60)))
+		c.Set(key("set"), grant(1, seconds(15), seconds(60)))
+		c.Set(key("reported"), grant(1, 0, 0, check("db", seconds(15), 0)))
+		c.run(5 * time.Second)
+		c.at.Add(int64(pause))
+		c.Renew(key("renewed"))
+		c.Report(key("reported"), rollcall.Finding{Slot: "check/db", Status: rollcall.Healthy})
+		c.Set(key("set"), grant(2, seconds(15), seconds(60)))
+		if ev, _ := c.Evidence(key("renewed")); ev.Silence != 0 {
+			t.Errorf("heard from just now, it is silent for %v", ev.Silence)
+		}
+		c.wantQuiet(t, 10*time.Second)
+		if ev, _ := c.Evidence(key("renewed")); ev.Silence < 8*time.Second {
+			t.Errorf("10 s later it is silent for %v", ev.Silence)
+		}
+		changed := c.run(5*time.Second + Pause + 2*Tick)
+		for _, k := range []string{"renewed", "set", "reported"} {
+			if changed[key(k)] == 0 {
+				t.Errorf("%s after a pause of %v, it does not lapse", k, pause)
+			}
+		}
+	}
+}
+
 func TestRenewDoesNotAllocate(t *testing.T) {
 	c := newClock(time.Hour)
 	k := key("i")

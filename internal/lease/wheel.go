@@ -118,6 +118,7 @@ func (t *Table) moveOn(expected time.Duration) {
 		t.pauses += late
 	}
 	t.last = clock
+	t.most.Store(int64(clock) - t.paused.Load() + int64(Tick+Pause))
 }
 
 // look moves e's state on to now and puts it back into the wheel.
