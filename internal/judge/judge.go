@@ -5,8 +5,8 @@
 // So it does not matter in which order, how often or how late it is told; a
 // renewal that comes between a lapse and its verdict prevents it; and after an
 // outage of the log nothing has to be remembered. That a verdict is written
-// against the incarnation that was judged keeps a late one from a newer
-// registration.
+// against the revision that was judged keeps a late one from a newer registration
+// or update.
 //
 // It is slow to believe the worst of many at once (guard.go) and of one again
 // and again (flap.go).
@@ -227,14 +227,16 @@ func (j *Judge) judge(ctx context.Context, keys []rollcall.Key) error {
 		for _, key := range removing {
 			j.o.Leases.Removing(key, false)
 		}
-		// An instance that was registered anew meanwhile is not concerned any
-		// more; the others are.
+		// An instance that was registered anew or updated meanwhile is another
+		// matter: what was found may have been of a check that is not the same any
+		// more. The others are concerned as they were.
 		var failed interface{ FailedPreconditions() []int }
 		if !errors.As(err, &failed) {
 			return err
 		}
 		for _, n := range failed.FailedPreconditions() {
 			skip[b.If[n].Key] = true
+			j.Anew(b.If[n].Key)
 		}
 	}
 }
@@ -303,7 +305,7 @@ func (j *Judge) verdicts(keys []rollcall.Key, skip map[rollcall.Key]bool) (b rol
 			all.add(key, f)
 		}
 		if len(found) > 0 {
-			b.If = append(b.If, rollcall.Precondition{Key: key, Incarnation: ev.Incarnation})
+			b.If = append(b.If, rollcall.Precondition{Key: key, Incarnation: ev.Incarnation, Revision: item.Revision()})
 		}
 	}
 	b.Changes = slices.AppendSeq(b.Changes, all.changes())
