@@ -14,6 +14,7 @@ import (
 	"github.com/rollcall-registry/rollcall/bench/plot"
 	"github.com/rollcall-registry/rollcall/bench/report"
 	"github.com/rollcall-registry/rollcall/bench/wire"
+	"github.com/rollcall-registry/rollcall/internal/lease/simulation"
 	"github.com/rollcall-registry/rollcall/internal/rollcalltest"
 )
 
@@ -132,6 +133,29 @@ func TestCharts(t *testing.T) {
 	}
 	charts := Charts(r)
 	if len(charts) != 1 || len(charts[0].Lines) != 1 || charts[0].Lines[0].Points[0] != (plot.Point{X: 100, Y: 2, Least: 1, Most: 3}) {
+		t.Errorf("%+v", charts)
+	}
+}
+
+// TestLiveness: days are kept for each side, and drawn.
+func TestLiveness(t *testing.T) {
+	b := testBench(t)
+	w := simulation.Day(40, 20*time.Minute)
+	for seed := 1; seed <= 2; seed++ {
+		if err := b.day("liveness", seed, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.day("liveness-loss-5", 1, w); err != nil {
+		t.Fatal(err)
+	}
+	for _, side := range []string{"plain TTL", "heartbeats", "sessions"} {
+		if rounds := b.Results.Of("liveness", side); len(rounds) != 2 || rounds[1].Params["seed"] != 2 || rounds[0].PerSecond == 0 {
+			t.Errorf("%s: %+v", side, rounds)
+		}
+	}
+	charts := Charts(b.Results)
+	if len(charts) != 2 || len(charts[0].Lines) != 3 || len(charts[0].Lines[0].Points) != 2 || len(charts[1].Lines[2].Points) != 1 {
 		t.Errorf("%+v", charts)
 	}
 }
