@@ -46,6 +46,7 @@ func (r *Registry) housekeeping(ctx context.Context) error {
 			return ctx.Err()
 		}
 		r.session.Sweep()
+		r.pasts.Sweep()
 		r.endOverrides(ctx)
 		r.writePositions(ctx, positionsASecond)
 		if time.Since(lastForget) > forgetEvery {

@@ -11,8 +11,13 @@ import (
 )
 
 // past returns the state of a service, or with the zero key that of everything,
-// as it was at a time: today's, with undone what history says happened since.
+// as it was at a time: today's, with undone what history says happened since. One
+// is made at a time; the others wait.
 func (r *Registry) past(ctx context.Context, at time.Time, service rollcall.ServiceKey) (*catalog.Snapshot, error) {
+	return r.pasts.Get(ctx, at, service, r.o.Wall(), func() (*catalog.Snapshot, error) { return r.makePast(ctx, at, service) })
+}
+
+func (r *Registry) makePast(ctx context.Context, at time.Time, service rollcall.ServiceKey) (*catalog.Snapshot, error) {
 	s := r.catalog.Snapshot()
 	// History tells of a revision once that is published. That it tells of later
 	// ones as well does no harm: what they changed stood in this one.

@@ -222,13 +222,22 @@ func BenchmarkPast(b *testing.B) {
 	at := wall().Add(-time.Hour)
 	b.Run("instances=100000,changed=50000", func(b *testing.B) {
 		for b.Loop() {
+			at = at.Add(1) // another one, which is not kept
 			if ss, _, err := r.Services(b.Context(), "", at, "", 10); err != nil || len(ss) != 10 || ss[0].Instances != each {
+				b.Fatal(ss, err)
+			}
+		}
+	})
+	b.Run("next page", func(b *testing.B) {
+		for b.Loop() {
+			if ss, _, err := r.Services(b.Context(), "", at, "default/s-5", 10); err != nil || len(ss) != 10 {
 				b.Fatal(ss, err)
 			}
 		}
 	})
 	b.Run("service", func(b *testing.B) {
 		for b.Loop() {
+			at = at.Add(1)
 			if _, err := r.Resolve(b.Context(), &rollcall.Query{Service: "s-7", At: at}); err != nil {
 				b.Fatal(err)
 			}

@@ -97,6 +97,7 @@ type Registry struct {
 	outliers *load.Outliers
 	sweepNow chan struct{}    // holds one token when callers' reports are to be looked at
 	history  *history.History // written by the apply loop alone
+	pasts    *catalog.Pasts
 	applied  progress
 	acked    atomic.Uint64 // newest revision that an Append returned
 	foreign  atomic.Bool   // somebody knew another log; see settling
@@ -129,6 +130,7 @@ func New(o Options) *Registry {
 	r := &Registry{
 		o: o, log: o.Log, logger: o.Logger, started: start,
 		history:  o.History,
+		pasts:    catalog.NewPasts(),
 		catalog:  catalog.New(),
 		hub:      watch.NewHub(time.Now),
 		leases:   lease.New(func() time.Duration { return time.Since(start) }),
