@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"net/netip"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
@@ -49,7 +50,8 @@ func (s *Server) report(r *request) (int, error) {
 	if err := d.CallerReport(s.o.MaxBatch, &report); err != nil {
 		return 0, err
 	}
-	if err := s.reg.Report(r.ctx, r.service(), &report); err != nil {
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	if err := s.reg.Report(r.ctx, r.service(), from.Addr(), &report); err != nil {
 		return 0, err
 	}
 	r.w.WriteHeader(http.StatusAccepted)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
@@ -35,8 +36,9 @@ type Instances interface {
 	Deregister(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision) error
 	Renew(ctx context.Context, key rollcall.Key, r *rollcall.Report) (rollcall.Renewal, error)
 	RenewMany(ctx context.Context, rs []rollcall.Renew) (renewed int, unknown []rollcall.Key, err error)
-	// Report takes in what a caller saw of a service's instances.
-	Report(ctx context.Context, service rollcall.ServiceKey, r *rollcall.CallerReport) error
+	// Report takes in what a caller at an address, zero if it has none, saw of a
+	// service's instances.
+	Report(ctx context.Context, service rollcall.ServiceKey, from netip.Addr, r *rollcall.CallerReport) error
 	// Drain begins draining, and waits at most so long until all who are told of
 	// the service know; or ends it, at once.
 	Drain(ctx context.Context, key rollcall.Key, on bool, wait time.Duration) (rollcall.Barrier, error)

@@ -3,6 +3,7 @@ package load
 import (
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ const (
 	askEvery = time.Second
 
 	mostCallers = 1000    // of one service
+	mostNames   = 100     // of them from one address
 	mostTallies = 1 << 20 // of all services, some 100 bytes each
 )
 
@@ -56,6 +58,11 @@ type OutlierOptions struct {
 // A quorum is three callers. If fewer than three report on the service, and
 // after it was listened to for 30 s, it is all that report on the instance.
 //
+// A caller is a name at an address. For a quorum all names at one address count
+// once, since whoever is there may give itself any; an address is an IPv6 network of
+// 64 bits, or what IPv4 has. On this machine's own loopback, and where there is no
+// address, names are taken at their word.
+//
 // A caller agrees if the instance fails for it beyond what it sees of the
 // service's other instances: by at least 5 percentage points, and so that chance
 // would do it less often than once in e²⁰. That is bounded after Chernoff: n
@@ -77,12 +84,33 @@ type reported struct {
 	since     time.Time // of the first report
 	asked     time.Time // when a report last asked for a sweep
 	fresh     bool      // something was reported since the last sweep
-	callers   map[string]*caller
+	callers   map[spoke]*caller
+	names     map[netip.Addr]int // of callers, by address
 	instances map[string]*observed
+}
+
+// spoke tells who reports: a name at an address.
+type spoke struct {
+	name string
+	from netip.Addr // zero: none, or this machine
+}
+
+// place returns where a report from an address comes from, as callers are counted.
+func place(from netip.Addr) netip.Addr {
+	from = from.Unmap().WithZone("")
+	if !from.IsValid() || from.IsLoopback() {
+		return netip.Addr{}
+	}
+	if from.Is6() {
+		network, _ := from.Prefix(64) // never fails
+		return network.Addr()
+	}
+	return from
 }
 
 // caller is one who reports on a service.
 type caller struct {
+	from  netip.Addr // as in spoke
 	heard time.Time
 	total evidence // on all instances, at the last sweep
 }
@@ -152,15 +180,14 @@ func (o *Outliers) at(now time.Time) (w int64, left float64) {
 	return int64(since / window), 1 - float64(since%window)/float64(window)
 }
 
-// Report takes in what a caller reports of a service. The report is valid, and
-// holds only instances that the service has now: what becomes of memory depends
-// on it. Callers are told apart by name, so who speaks under which name is for
-// the door to see to. The report is not kept. Of a service's callers the first
-// 1,000 are heard.
+// Report takes in what a caller at an address reports of a service. The report is
+// valid, and holds only instances that the service has now: what becomes of memory
+// depends on it. The report is not kept. Of a service's callers the first 1,000 are
+// heard, at most 100 of one address, this machine's included.
 //
 // hard says that a quorum now reports hard failures of one instance, and that
 // [Outliers.Sweep] is to be called at once; at most once a second for a service.
-func (o *Outliers) Report(service rollcall.ServiceKey, r *rollcall.CallerReport) (hard bool) {
+func (o *Outliers) Report(service rollcall.ServiceKey, from netip.Addr, r *rollcall.CallerReport) (hard bool) {
 	now := o.o.Now()
 	w, _ := o.at(now)
 	o.mu.Lock()
@@ -170,14 +197,17 @@ func (o *Outliers) Report(service rollcall.ServiceKey, r *rollcall.CallerReport)
 		s = newReported(now)
 		o.services[cloneService(service)] = s
 	}
-	c := s.callers[r.Caller]
+	who := spoke{r.Caller, place(from)}
+	c := s.callers[who]
 	switch {
 	case c != nil:
-	case len(s.callers) == mostCallers:
+	case len(s.callers) == mostCallers || s.names[who.from] == mostNames:
 		return false
 	default:
-		c = new(caller)
-		s.callers[strings.Clone(r.Caller)] = c
+		c = &caller{from: who.from}
+		who.name = strings.Clone(who.name)
+		s.callers[who] = c
+		s.names[who.from]++
 	}
 	c.heard, s.fresh = now, true
 	weight := 1.0
@@ -186,7 +216,7 @@ func (o *Outliers) Report(service rollcall.ServiceKey, r *rollcall.CallerReport)
 	}
 	need := quorum
 	if s.few(now) {
-		need = len(s.callers)
+		need = min(need, len(s.callers))
 	}
 	for n := range r.Instances {
 		if i := o.count(s, c, &r.Instances[n], w, weight); i != nil && i.hard >= need {
@@ -233,7 +263,7 @@ func (o *Outliers) count(s *reported, c *caller, out *rollcall.Outcome, w int64,
 }
 
 func newReported(now time.Time) *reported {
-	return &reported{since: now, callers: map[string]*caller{}, instances: map[string]*observed{}}
+	return &reported{since: now, callers: map[spoke]*caller{}, names: map[netip.Addr]int{}, instances: map[string]*observed{}}
 }
 
 func (s *reported) observe(id string) *observed {
@@ -245,7 +275,19 @@ func (s *reported) observe(id string) *observed {
 // few reports whether the service has fewer callers than a quorum, as far as
 // that can be known.
 func (s *reported) few(now time.Time) bool {
-	return len(s.callers) < quorum && now.Sub(s.since) >= listenFirst
+	if now.Sub(s.since) < listenFirst {
+		return false
+	}
+	voices := s.names[netip.Addr{}]
+	for from := range s.names {
+		if voices >= quorum {
+			break
+		}
+		if from.IsValid() {
+			voices++
+		}
+	}
+	return voices < quorum
 }
 
 func (i *observed) setHard(t *tally, hard bool) {

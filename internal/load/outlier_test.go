@@ -3,6 +3,7 @@ package load
 import (
 	"math"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -25,7 +26,8 @@ type fleet struct {
 	fails func(caller, instance int) float64
 	times func(caller, instance int) int
 	quiet func(caller int) bool
-	luck  *rand.Rand // if set, fails is a chance
+	from  func(caller int) netip.Addr // nil: each has an address of its own
+	luck  *rand.Rand                  // if set, fails is a chance
 
 	o      *Outliers
 	began  time.Time
@@ -59,6 +61,13 @@ func (f *fleet) chance(n int, share float64) (errors int) {
 	}
 }
 
+func (f *fleet) at(c int) netip.Addr {
+	if f.from != nil {
+		return f.from(c)
+	}
+	return netip.AddrFrom4([4]byte{10, 0, byte(c >> 8), byte(c)})
+}
+
 func id(n int) string { return "i-" + strconv.Itoa(n) }
 
 func (f *fleet) report(c int) *rollcall.CallerReport {
@@ -89,7 +98,7 @@ func (f *fleet) run(d time.Duration) {
 		sweep := second%10 == 9
 		for c := range f.callers {
 			if (second+c)%5 == 0 && (f.quiet == nil || !f.quiet(c)) {
-				sweep = f.o.Report(service, f.report(c)) || sweep
+				sweep = f.o.Report(service, f.at(c), f.report(c)) || sweep
 			}
 		}
 		if sweep {
@@ -129,6 +138,28 @@ func on(instance int, share float64, callers ...int) func(c, i int) float64 {
 			return share
 		}
 		return 0.01
+	}
+}
+
+// at returns a function that has some callers at one address, "" for none, and the
+// others each at its own.
+func at(address string, callers ...int) func(c int) netip.Addr {
+	there, _ := netip.ParseAddr(address)
+	return func(c int) netip.Addr {
+		if slices.Contains(callers, c) {
+			return there
+		}
+		return new(fleet).at(c)
+	}
+}
+
+// within has each of some callers at an address of its own in one IPv6 network.
+func within(callers ...int) func(c int) netip.Addr {
+	return func(c int) netip.Addr {
+		if slices.Contains(callers, c) {
+			return netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 8: byte(c), 15: 1})
+		}
+		return new(fleet).at(c)
 	}
 }
 
@@ -187,6 +218,14 @@ func TestWhoIsEjected(t *testing.T) {
 		{"the only caller's network is", fleet{instances: 10, callers: 1, requests: 100, fails: everything(1, 0)}, 0},
 		{"there is nothing to compare with", fleet{instances: 1, callers: 3, requests: 100, fails: everything(1)}, 0},
 
+		{"three agree at one address", fleet{instances: 10, callers: 20, requests: 20, fails: on(3, 1, 7, 8, 9), from: at("192.0.2.1", 7, 8, 9)}, 0},
+		{"three agree in one network", fleet{instances: 10, callers: 20, requests: 20, fails: on(3, 1, 7, 8, 9), from: within(7, 8, 9)}, 0},
+		{"three agree at two addresses", fleet{instances: 10, callers: 20, requests: 20, fails: on(3, 1, 7, 8, 9), from: at("192.0.2.1", 7, 8)}, 0},
+		{"three agree on this machine", fleet{instances: 10, callers: 20, requests: 20, fails: on(3, 1, 7, 8, 9), from: at("127.0.0.1", 7, 8, 9)}, 20 * time.Second},
+		{"three agree, from nowhere", fleet{instances: 10, callers: 20, requests: 20, fails: on(3, 1, 7, 8, 9), from: at("", 7, 8, 9)}, 20 * time.Second},
+		{"all are at one address", fleet{instances: 10, callers: 3, requests: 50, fails: on(3, 0.9), from: at("192.0.2.1", 0, 1, 2)}, listenFirst + 10*time.Second},
+		{"all are, and one disagrees", fleet{instances: 10, callers: 3, requests: 50, fails: on(3, 0.9, 0, 1), from: at("192.0.2.1", 0, 1, 2)}, 0},
+
 		{"two callers in all agree", fleet{instances: 10, callers: 2, requests: 50, fails: on(3, 0.9)}, listenFirst + 10*time.Second},
 		{"one of two does", fleet{instances: 10, callers: 2, requests: 50, fails: on(3, 0.9, 0)}, 0},
 		{"one caller in all", fleet{instances: 10, callers: 1, requests: 100, fails: on(3, 0.9)}, listenFirst + 10*time.Second},
@@ -203,7 +242,7 @@ func TestWhoIsEjected(t *testing.T) {
 			if len(f.told) == 0 || f.told[0].Key.ID != id(3) || !f.told[0].Eject || f.told[0].at > tt.within {
 				t.Fatalf("%+v; want i-3 to be ejected within %v", f.told, tt.within)
 			}
-			if few := tt.callers < quorum; few && f.told[0].at < listenFirst {
+			if few := tt.callers < quorum || tt.name == "all are at one address"; few && f.told[0].at < listenFirst {
 				t.Errorf("ejected after %v, before it was known how many callers there are", f.told[0].at)
 			}
 			for _, v := range f.told {
@@ -332,7 +371,7 @@ func TestNoise(t *testing.T) {
 func TestEvidence(t *testing.T) {
 	f := (&fleet{instances: 1, callers: 1}).start()
 	say := func(window time.Duration, ok, errors int) {
-		f.o.Report(service, &rollcall.CallerReport{
+		f.o.Report(service, netip.Addr{}, &rollcall.CallerReport{
 			Caller: "c", Window: rollcall.Duration(window), Instances: []rollcall.Outcome{{ID: "i-0", OK: ok, Errors: errors}},
 		})
 	}
@@ -512,7 +551,7 @@ func TestOutliersAreBounded(t *testing.T) {
 	if len(s.callers) != mostCallers || f.o.tallies != mostCallers {
 		t.Errorf("%d callers, %d tallies", len(s.callers), f.o.tallies)
 	}
-	delete(s.instances[id(0)].by, s.callers["c-0"])
+	delete(s.instances[id(0)].by, s.callers[spoke{"c-0", f.at(0)}])
 	f.o.tallies = mostTallies
 	f.instances = 2
 	f.run(4 * time.Second) // no sweep tidies up
@@ -527,6 +566,26 @@ func TestOutliersAreBounded(t *testing.T) {
 	}
 }
 
+// TestMadeUpNames: whoever makes up names shuts nobody out who is elsewhere, and they
+// are forgotten like others.
+func TestMadeUpNames(t *testing.T) {
+	f := (&fleet{instances: 1, callers: 2000, requests: 1, from: func(c int) netip.Addr {
+		if c < 1900 {
+			return netip.AddrFrom4([4]byte{192, 0, 2, 1})
+		}
+		return new(fleet).at(c)
+	}}).start()
+	f.run(5 * time.Second)
+	if s := f.o.services[service]; len(s.callers) != mostNames+100 || len(s.names) != 101 {
+		t.Errorf("%d callers at %d addresses", len(s.callers), len(s.names))
+	}
+	f.quiet = func(c int) bool { return c >= 10 }
+	f.run(forgetAfter + window)
+	if s := f.o.services[service]; len(s.callers) != 10 || len(s.names) != 1 {
+		t.Errorf("%d callers at %d addresses are left", len(s.callers), len(s.names))
+	}
+}
+
 // TestAskedOnceASecond: however often a quorum cries, a sweep is asked for once
 // a second.
 func TestAskedOnceASecond(t *testing.T) {
@@ -534,7 +593,7 @@ func TestAskedOnceASecond(t *testing.T) {
 	asked := 0
 	for range 30 { // 3 s
 		for c := range f.callers {
-			if f.o.Report(service, f.report(c)) {
+			if f.o.Report(service, f.at(c), f.report(c)) {
 				asked++
 			}
 		}
@@ -554,7 +613,7 @@ func TestOutliersAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for n := range 200 {
 				key := rollcall.Key{ServiceKey: service, ID: id(n % 10)}
-				o.Report(service, r)
+				o.Report(service, f.at(c), r)
 				o.Sweep(func(rollcall.ServiceKey) int { return 10 })
 				o.Ejected(key)
 				o.Explain(key)
@@ -581,12 +640,12 @@ func BenchmarkOutlierReport(b *testing.B) {
 	reports := make([]*rollcall.CallerReport, f.callers)
 	for c := range reports {
 		reports[c] = f.report(c)
-		f.o.Report(service, reports[c])
+		f.o.Report(service, f.at(c), reports[c])
 	}
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		f.now = f.now.Add(time.Millisecond)
-		f.o.Report(service, reports[n%len(reports)])
+		f.o.Report(service, f.at(n%len(reports)), reports[n%len(reports)])
 	}
 }
 

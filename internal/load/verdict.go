@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -45,8 +46,8 @@ type Standing struct {
 	// few instances could be compared.
 	Mean, Sigma float64
 	// Callers report on the instance; Agreeing are those for which it fails
-	// beyond the others.
-	Callers, Agreeing int
+	// beyond the others, and Voices how many of these a quorum counts.
+	Callers, Agreeing, Voices int
 	// Times is how often in a row it has been ejected.
 	Times int
 }
@@ -86,6 +87,7 @@ func (o *Outliers) sweep(key rollcall.ServiceKey, size int, vs []Verdict) []Verd
 		}
 		clear(s.instances)
 		clear(s.callers)
+		clear(s.names)
 	}
 	if len(s.instances) == 0 && len(s.callers) == 0 {
 		delete(o.services, key)
@@ -142,9 +144,12 @@ func (o *Outliers) weigh(s *reported, now time.Time) {
 // tidy ends the ejections whose time is up, and forgets callers and instances
 // that nothing is left of.
 func (s *reported) tidy(now time.Time, vs []Verdict) []Verdict {
-	for name, c := range s.callers {
+	for who, c := range s.callers {
 		if now.Sub(c.heard) >= forgetAfter {
-			delete(s.callers, name)
+			delete(s.callers, who)
+			if s.names[who.from]--; s.names[who.from] == 0 {
+				delete(s.names, who.from)
+			}
 		}
 	}
 	first := len(vs)
@@ -183,12 +188,13 @@ func (s *reported) mayEject(size int) int {
 // ejected yet, the worst first.
 func (s *reported) judge(now time.Time) (outliers []*observed) {
 	few := s.few(now)
+	heard := map[netip.Addr]struct{}{}
 	var sum, squares, compared float64
 	for _, i := range s.instances {
 		if i.verdict.Eject {
 			continue
 		}
-		i.assess()
+		i.assess(heard)
 		if i.standing.Requests >= sigmasOf {
 			sum += i.standing.SuccessRate
 			squares += i.standing.SuccessRate * i.standing.SuccessRate
@@ -206,7 +212,7 @@ func (s *reported) judge(now time.Time) (outliers []*observed) {
 			continue
 		}
 		st.Mean, st.Sigma = mean, sigma
-		agreed := st.Agreeing >= quorum || few && st.Agreeing == st.Callers
+		agreed := st.Voices >= quorum || few && st.Agreeing == st.Callers
 		fails := st.Requests >= failingOf && 1-st.SuccessRate >= failing
 		deviates := st.Requests >= sigmasOf && st.SuccessRate < mean-sigmas*sigma
 		if agreed && (fails || deviates) {
@@ -219,8 +225,9 @@ func (s *reported) judge(now time.Time) (outliers []*observed) {
 	return outliers
 }
 
-// assess works out an instance's standing by itself.
-func (i *observed) assess() {
+// assess works out an instance's standing by itself. heard is room for addresses.
+func (i *observed) assess(heard map[netip.Addr]struct{}) {
+	clear(heard)
 	i.standing = Standing{Callers: len(i.by), Times: i.times}
 	most := i.most()
 	var e evidence
@@ -230,6 +237,10 @@ func (i *observed) assess() {
 		others.add(t.now, -1)
 		if beyond(t.now, others) {
 			i.standing.Agreeing++
+			if _, known := heard[c.from]; !known || !c.from.IsValid() {
+				i.standing.Voices++
+				heard[c.from] = struct{}{}
+			}
 		}
 	}
 	if n := e.total(); n > 0 {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -14,9 +15,10 @@ import (
 // for it.
 const sweepEvery = 10 * time.Second
 
-// Report takes in what a caller saw of the instances it called. Those that are not
+// Report takes in what a caller at an address, zero if it has none, saw of the
+// instances it called. Those that are not
 // registered (any more) are passed over.
-func (r *Registry) Report(ctx context.Context, service rollcall.ServiceKey, rep *rollcall.CallerReport) error {
+func (r *Registry) Report(ctx context.Context, service rollcall.ServiceKey, from netip.Addr, rep *rollcall.CallerReport) error {
 	if err := authorize(ctx, auth.Report, rollcall.Key{ServiceKey: service}); err != nil {
 		return err
 	}
@@ -36,7 +38,7 @@ func (r *Registry) Report(ctx context.Context, service rollcall.ServiceKey, rep 
 	known := *rep
 	known.Instances = slices.DeleteFunc(slices.Clone(rep.Instances), func(o rollcall.Outcome) bool { return v.Get(o.ID) == nil })
 	r.metrics.reports.Inc()
-	if r.outliers.Report(service, &known) {
+	if r.outliers.Report(service, from, &known) {
 		select {
 		case r.sweepNow <- struct{}{}:
 		default:

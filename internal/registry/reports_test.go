@@ -3,6 +3,7 @@ package registry_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +33,7 @@ func reports(t *testing.T, r *registry.Registry, callers int, d time.Duration, b
 				n := bad(c, i)
 				rep.Instances = append(rep.Instances, rollcall.Outcome{ID: fmt.Sprint("p-", i), OK: 100 - n, Errors: n})
 			}
-			if err := r.Report(t.Context(), rollcall.NewServiceKey("", "payments"), &rep); err != nil {
+			if err := r.Report(t.Context(), rollcall.NewServiceKey("", "payments"), netip.Addr{}, &rep); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -121,15 +122,15 @@ func TestReportRefuses(t *testing.T) {
 		rep := func() *rollcall.CallerReport {
 			return &rollcall.CallerReport{Caller: "web", Window: 5e9, Instances: []rollcall.Outcome{{ID: "p-1", OK: 1}, {ID: "gone", Errors: 1}}}
 		}
-		if err := r.Report(t.Context(), rollcall.NewServiceKey("", "payments"), rep()); err != nil {
+		if err := r.Report(t.Context(), rollcall.NewServiceKey("", "payments"), netip.Addr{}, rep()); err != nil {
 			t.Errorf("%v, want what is not registered to be passed over", err)
 		}
-		if err := r.Report(t.Context(), rollcall.NewServiceKey("", "nobody"), rep()); !errors.Is(err, rollcall.ErrNotFound) {
+		if err := r.Report(t.Context(), rollcall.NewServiceKey("", "nobody"), netip.Addr{}, rep()); !errors.Is(err, rollcall.ErrNotFound) {
 			t.Errorf("a service that is not there: %v", err)
 		}
 		wrong := rep()
 		wrong.Instances[0].Errors = -1
-		if err := r.Report(t.Context(), rollcall.NewServiceKey("", "payments"), wrong); !errors.Is(err, rollcall.ErrInvalid) {
+		if err := r.Report(t.Context(), rollcall.NewServiceKey("", "payments"), netip.Addr{}, wrong); !errors.Is(err, rollcall.ErrInvalid) {
 			t.Errorf("less than no errors: %v", err)
 		}
 	})
