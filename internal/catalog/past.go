@@ -11,11 +11,42 @@ import (
 
 // Image returns all that is known of an instance, packed, so that what follows can
 // be undone; "" for nil.
-func (i *Item) Image() string {
+func (i *Item) Image() string { return string(i.AppendImage(nil)) }
+
+// AppendImage appends the [Item.Image] to b. It allocates nothing where b has room.
+func (i *Item) AppendImage(b []byte) []byte {
 	if i == nil {
-		return ""
+		return b
 	}
-	return image(i.revision, slices.Collect(i.changes()))
+	b = record.AppendEntry(b, max(i.revision, 1), 0, nil)
+	ids := [1]string{i.ID()}
+	c := rollcall.Change{At: i.Registered(), Revision: i.revision, Body: i.put()}
+	b = record.AppendToEntry(b, &c)
+	for _, f := range i.Findings() {
+		c := i.said(&f, ids[:])
+		b = record.AppendToEntry(b, &c)
+	}
+	if o := i.Override(); o != nil {
+		c := i.decided(o)
+		b = record.AppendToEntry(b, &c)
+	}
+	c = i.said(&rollcall.Finding{Slot: slotSince, Status: i.status, Since: i.Since()}, ids[:])
+	return record.AppendToEntry(b, &c)
+}
+
+// put, said and decided are what makes the instance as it is of nothing.
+func (i *Item) put() rollcall.InstancePut {
+	return rollcall.InstancePut{Key: i.Key(), Incarnation: i.incarnation, RegisteredAt: i.Registered(), Record: i.Record()}
+}
+
+func (i *Item) said(f *rollcall.Finding, ids []string) rollcall.Change {
+	return rollcall.Change{At: f.Since, Revision: i.revision, Body: rollcall.HealthPut{
+		Service: *i.service, Slot: f.Slot, Status: f.Status, Reason: f.Reason, Hard: f.Hard, IDs: ids,
+	}}
+}
+
+func (i *Item) decided(o *rollcall.Override) rollcall.Change {
+	return rollcall.Change{At: o.Since, Revision: i.revision, Body: rollcall.OverridePut{Key: i.Key(), Override: o}}
 }
 
 // Image returns what an operator decided for the service, packed as that of an
@@ -24,34 +55,26 @@ func (v *View) Image() string {
 	if v == nil || v.settings == nil {
 		return ""
 	}
-	return image(v.revision, []rollcall.Change{{Revision: v.revision, Body: rollcall.SettingsPut{Service: *v.key, Settings: v.settings}}})
-}
-
-func image(r rollcall.Revision, changes []rollcall.Change) string {
-	return string(record.AppendEntry(nil, max(r, 1), 0, changes))
+	c := rollcall.Change{Revision: v.revision, Body: rollcall.SettingsPut{Service: *v.key, Settings: v.settings}}
+	return string(record.AppendToEntry(record.AppendEntry(nil, max(v.revision, 1), 0, nil), &c))
 }
 
 // changes yields what makes the instance as it is of nothing.
 func (i *Item) changes() iter.Seq[rollcall.Change] {
 	return func(yield func(rollcall.Change) bool) {
-		put := rollcall.InstancePut{Key: i.Key(), Incarnation: i.incarnation, RegisteredAt: i.Registered(), Record: i.Record()}
-		if !yield(rollcall.Change{At: i.Registered(), Revision: i.revision, Body: put}) {
+		if !yield(rollcall.Change{At: i.Registered(), Revision: i.revision, Body: i.put()}) {
 			return
 		}
-		health := func(f rollcall.Finding) bool {
-			return yield(rollcall.Change{At: f.Since, Revision: i.revision, Body: rollcall.HealthPut{
-				Service: *i.service, Slot: f.Slot, Status: f.Status, Reason: f.Reason, Hard: f.Hard, IDs: []string{i.ID()},
-			}})
-		}
+		ids := []string{i.ID()}
 		for _, f := range i.Findings() {
-			if !health(f) {
+			if !yield(i.said(&f, ids)) {
 				return
 			}
 		}
-		if o := i.Override(); o != nil && !yield(rollcall.Change{At: o.Since, Revision: i.revision, Body: rollcall.OverridePut{Key: i.Key(), Override: o}}) {
+		if o := i.Override(); o != nil && !yield(i.decided(o)) {
 			return
 		}
-		health(rollcall.Finding{Slot: slotSince, Status: i.status, Since: i.Since()})
+		yield(i.said(&rollcall.Finding{Slot: slotSince, Status: i.status, Since: i.Since()}, ids))
 	}
 }
 

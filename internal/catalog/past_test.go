@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/record"
 )
 
 // TestPast undoes random changes from their events and finds the states that there
@@ -92,6 +93,53 @@ func TestPast(t *testing.T) {
 	}
 	if _, err := c.Past(c.Snapshot(), rollcall.ServiceKey{}, map[rollcall.Key]string{rollcall.NewKey("", "s0", "i"): "nonsense"}); err == nil {
 		t.Error("nonsense was taken for an image")
+	}
+}
+
+// pictured is an instance of which there is all that an image may hold.
+func pictured(tb testing.TB) *Item {
+	tb.Helper()
+	i := rollcall.Instance{
+		Service: "payments", ID: "p-1", Address: "10.0.0.1", Ports: map[string]uint16{"http": 8080},
+		Metadata: map[string]string{"team": "checkout", "build": "4711"}, Checks: []rollcall.Check{{Name: "disk", Type: rollcall.CheckTTL, TTL: 1e9}},
+	}
+	i.Normalize()
+	at := time.Unix(1_700_000_000, 0).UTC()
+	c := New()
+	if err := c.Apply(rollcall.Entry{Log: "0123456789abcdef", Revision: 1, Reset: true, Changes: []rollcall.Change{
+		{At: at, Revision: 1, Body: rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)}},
+		{At: at, Revision: 1, Body: rollcall.HealthPut{Service: i.Key().ServiceKey, Slot: rollcall.SlotLease, Status: rollcall.Suspect, Reason: "silent", IDs: []string{"p-1"}}},
+		{At: at, Revision: 1, Body: rollcall.OverridePut{Key: i.Key(), Override: &rollcall.Override{Status: rollcall.Draining, By: "me", Since: at}}},
+	}}); err != nil {
+		tb.Fatal(err)
+	}
+	c.Publish()
+	return c.Snapshot().Item(i.Key())
+}
+
+// TestImageDoesNotAllocate where there is room for it.
+func TestImageDoesNotAllocate(t *testing.T) {
+	item := pictured(t)
+	room := item.AppendImage([]byte("before "))
+	if got := string(room); got != "before "+item.Image() {
+		t.Errorf("%q is appended", got)
+	}
+	if n := testing.AllocsPerRun(1000, func() { room = item.AppendImage(room[:0]) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if got := (*Item)(nil).AppendImage(nil); got != nil {
+		t.Errorf("%q of nothing", got)
+	}
+}
+
+// BenchmarkImage packs what stood where something changed, as is done for each
+// change.
+func BenchmarkImage(b *testing.B) {
+	item := pictured(b)
+	var room []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		room = item.AppendImage(room[:0])
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/rollcall-registry/rollcall"
 )
 
@@ -173,11 +175,54 @@ func BenchmarkAdd(b *testing.B) {
 	}
 }
 
+// picture is an image that is told when it is needed.
+type picture struct {
+	text string
+	told int
+}
+
+func (p *picture) AppendImage(b []byte) []byte {
+	p.told++
+	return append(b, p.text...)
+}
+
+// TestStood: an image that is told is kept as one that is given, and is not asked
+// for where nothing is kept.
+func TestStood(t *testing.T) {
+	h := open(t, "", 0)
+	p := &picture{text: strings.Repeat("x", 400)}
+	for _, e := range []Entry{event(0), event(1)} {
+		e.Revision, e.Stood = 7, p
+		if e.ID = "told"; h.Len() > 0 {
+			e.Revision = 6 // it is there already
+		}
+		h.Add(e)
+	}
+	if p.told != 1 {
+		t.Errorf("told %d times, want once", p.told)
+	}
+	p = &picture{}
+	nothing := event(2)
+	nothing.Revision, nothing.ID, nothing.Stood = 8, "nothing", p
+	h.Add(nothing)
+	text, err := h.text(h.view().blocks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var images []string
+	if err := each(h.view().blocks[0], text, func(_ int, e *Entry) { images = append(images, e.Image) }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{strings.Repeat("x", 400), ""}, images); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestAddAllocates less than once an event.
 func TestAddAllocates(t *testing.T) {
 	h := open(t, "", 0)
 	e := event(0)
-	e.Image = strings.Repeat("x", 400)
+	e.Stood = &picture{text: strings.Repeat("x", 400)}
 	if n := testing.AllocsPerRun(10_000, func() { e.Revision++; h.Add(e) }); n >= 1 {
 		t.Errorf("%v allocations", n)
 	}

@@ -50,7 +50,8 @@ func appendInt(b []byte, num protowire.Number, n uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), n)
 }
 
-// appendEntry appends an entry that follows one of a log.
+// appendEntry appends an entry that follows one of a log, without an image that is
+// yet to be told.
 func appendEntry(b []byte, e *Entry, log rollcall.LogID) []byte {
 	at := len(b)
 	b = append(b, 0, 0, 0, 0)
@@ -72,8 +73,19 @@ func appendEntry(b []byte, e *Entry, log rollcall.LogID) []byte {
 	if e.Log != log {
 		b = protowire.AppendString(protowire.AppendTag(b, fieldLog, protowire.BytesType), string(e.Log))
 	}
-	b = appendText(b, fieldImage, e.Image)
+	if e.Stood == nil {
+		b = appendText(b, fieldImage, e.Image)
+	}
 	binary.LittleEndian.PutUint32(b[at:], uint32(len(b)-at-lengthSize))
+	return b
+}
+
+// withImage adds an image to b, an entry that has none.
+func withImage(b, image []byte) []byte {
+	if len(image) > 0 {
+		b = protowire.AppendBytes(protowire.AppendTag(b, fieldImage, protowire.BytesType), image)
+		binary.LittleEndian.PutUint32(b, uint32(len(b)-lengthSize))
+	}
 	return b
 }
 

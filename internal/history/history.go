@@ -53,7 +53,12 @@ type Entry struct {
 	// own. It is given even if the event leaves it as it was. Only its owner
 	// knows what is in it.
 	Image string
+	// Stood, if set, tells the image in place of Image, when it is known to be needed.
+	Stood Imager
 }
+
+// Imager appends an image to b. It is called while the history is locked.
+type Imager interface{ AppendImage(b []byte) []byte }
 
 // key is what an image is of: the zero service for an event about everything.
 func (e *Entry) key() rollcall.Key {
@@ -102,6 +107,7 @@ type History struct {
 	durable position
 	again   map[deed]int // events of newest that were read back, until they are added again
 	scratch []byte
+	image   []byte // room for one
 	lost    uint64
 }
 
@@ -219,9 +225,13 @@ func (h *History) has(e *Entry) bool {
 // put appends an entry to the block under construction. mu is held.
 func (h *History) put(e *Entry) {
 	h.scratch = appendEntry(h.scratch[:0], e, h.newest.log)
+	if e.Stood != nil {
+		h.image = e.Stood.AppendImage(h.image[:0])
+		h.scratch = withImage(h.scratch, h.image)
+	}
 	if len(h.scratch) > maxEntry {
 		large := len(h.scratch)
-		h.scratch = nil
+		h.scratch, h.image = nil, nil
 		h.put(&Entry{Log: e.Log, Event: rollcall.Event{
 			Revision: e.Revision, At: e.At, Type: TypeGap, Why: fmt.Sprintf("an event of %d bytes was too large to keep", large),
 		}})

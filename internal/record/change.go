@@ -30,10 +30,14 @@ func AppendEntry(b []byte, r rollcall.Revision, fence rollcall.Fence, changes []
 	b = appendInt(b, 1, uint64(r))
 	b = appendInt(b, 2, uint64(fence))
 	for i := range changes {
-		b = appendChange(b, 3, &changes[i])
+		b = AppendToEntry(b, &changes[i])
 	}
 	return b
 }
+
+// AppendToEntry appends one more change to what [AppendEntry] wrote. It keeps
+// nothing of it.
+func AppendToEntry(b []byte, c *rollcall.Change) []byte { return appendChange(b, 3, c) }
 
 // leastChange is the fewest bytes that a change takes: a tag and a length, a
 // kind, and a key.
@@ -128,7 +132,8 @@ func AppendChange(b []byte, c *rollcall.Change) []byte {
 		}
 	case rollcall.Unknown:
 		b = appendInt(b, 6, uint64(v.Kind))
-		for part := range strings.SplitSeq(v.Key, "\x00") {
+		for part, rest, more := "", v.Key, true; more; { // SplitSeq would have each body put on the heap
+			part, rest, more = strings.Cut(rest, "\x00")
 			b = appendTextAlways(b, 7, part)
 		}
 		if v.Data != "" {

@@ -109,9 +109,13 @@ func (r *Registry) publish(since rollcall.Revision) {
 		e := &events[i]
 		if e.Change != nil || e.Panic != nil {
 			if ev, ok := r.story(e); ok {
-				r.history.Add(history.Entry{Event: ev, Log: s.Log(), Image: undone(e)})
+				h := history.Entry{Event: ev, Log: s.Log(), Image: e.Was}
+				if e.ID != "" {
+					h.Stood = e.Before
+				}
+				r.history.Add(h)
 				if read && r.o.Events != nil {
-					r.o.Events(ev)
+					r.o.Events(own(ev))
 				}
 			}
 		}
@@ -146,12 +150,10 @@ func (r *Registry) historyFrom(log rollcall.LogID, rev rollcall.Revision, at tim
 	}
 }
 
-// undone returns what stood where an event changed something.
-func undone(e *catalog.Event) string {
-	if e.ID == "" {
-		return e.Was
-	}
-	return e.Before.Image()
+// own returns an event that does not hold on to the batch that it is of.
+func own(ev rollcall.Event) rollcall.Event {
+	ev.By, ev.Via, ev.Why = strings.Clone(ev.By), strings.Clone(ev.Via), strings.Clone(ev.Why)
+	return ev
 }
 
 // begin makes the soft state of what the log says in the end: what it said in
@@ -262,7 +264,7 @@ func found(i *catalog.Item) rollcall.Status {
 	return rollcall.Healthy
 }
 
-// story tells an event as history has it.
+// story tells an event as history has it. It shares the memory of the change.
 func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
 	if e.Panic != nil {
 		ev = rollcall.Event{
@@ -276,7 +278,7 @@ func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
 	}
 	ev = rollcall.Event{
 		Revision: e.Revision, At: e.Change.At, Namespace: e.Service.Namespace, Service: r.nameOf(e.Service), ID: e.ID,
-		By: strings.Clone(e.Change.By), Via: strings.Clone(e.Change.Via), Why: strings.Clone(e.Change.Why),
+		By: e.Change.By, Via: e.Change.Via, Why: e.Change.Why,
 	}
 	if e.Before != nil {
 		ev.Before = e.Before.Status()
