@@ -12,9 +12,11 @@ import (
 
 const (
 	// GuardWindow is the time in which no more than a share of a service may be
-	// convicted on silence alone, and for how long a guard lasts at least before it
-	// lets go of anybody.
+	// convicted on silence alone.
 	GuardWindow = time.Minute
+	// GuardHolds is for how long a guard lasts at least before it lets go of anybody:
+	// most networks that are cut are mended by then.
+	GuardHolds = 2 * time.Minute
 	// GuardShare is that share, unless a service has one of its own.
 	GuardShare = 0.15
 	// GuardIsolated is for how long a guard lets go of nobody while fewer than
@@ -48,8 +50,8 @@ type Census interface {
 // the first ones from being convicted before it shows how many there are.
 //
 // A guard holds whom it holds until they are heard from, seen to be dead, or let go
-// of. It lets go after GuardWindow of as many as the share allows in each further
-// one, longest silent first, but for an hour ([GuardIsolated]) of nobody as long
+// of. It lets go after [GuardHolds] of as many as the share allows in each further
+// window, longest silent first, but for an hour ([GuardIsolated]) of nobody as long
 // as hardly anybody at all is heard from, nor for a GuardWindow after that: when a
 // cut ends, the first to be heard from do not have the others convicted, who are
 // about to be. It ends when it holds nobody and no more than the share are about
@@ -240,7 +242,7 @@ func (g *Guard) review(now time.Time, s *scope, d *Decision) {
 		d.Ended = append(d.Ended, s.key)
 		return
 	}
-	if lasts := now.Sub(s.since); lasts >= GuardIsolated || lasts >= GuardWindow && now.Sub(g.isolated) >= GuardWindow {
+	if lasts := now.Sub(s.since); lasts >= GuardIsolated || lasts >= GuardHolds && now.Sub(g.isolated) >= GuardWindow {
 		g.release(now, s, s.most(count, share)-len(s.convicted), d)
 	}
 	// If they are many, some of them: which is a matter of chance.
