@@ -78,6 +78,7 @@ func TestPasts(t *testing.T) {
 			t.Errorf("%v, want it to wait no longer than who asks", err)
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if want(5, "at once"); most != 1 {
 			t.Errorf("%d were made at once", most)
 		}
