@@ -52,6 +52,7 @@ func WriteDays(w io.Writer, days []Result) {
 // WriteLossy writes what [Lossy] worlds found: for each the most false removals per
 // million heartbeats of all seeds.
 func WriteLossy(w io.Writer, packets, beats []Result) {
+	fmt.Fprintf(w, "Bad nodes and a starved registry, the worst of %d seeds:\n\n", len(packets))
 	fmt.Fprintf(w, "| false removals per million heartbeats | plain TTL | heartbeats | sessions |\n|---|---|---|---|\n")
 	for _, row := range []struct {
 		what    string
