@@ -30,19 +30,20 @@ var mayImport = map[string][]string{
 
 	"examples/hello": {},
 
-	"internal/record":  {"."},
-	"internal/auth":    {"."},
-	"internal/catalog": {".", "internal/record"},
-	"internal/watch":   {".", "internal/catalog"},
-	"internal/history": {"."},
-	"internal/lease":   {"."},
-	"internal/session": {".", "internal/lease"},
-	"internal/judge":   {".", "internal/catalog", "internal/lease"},
-	"internal/load":    {"."},
-	"internal/webhook": {"."},
-	"internal/check":   {".", "internal/egress"},
-	"internal/egress":  {},
-	"internal/resolve": {".", "internal/catalog", "internal/record"},
+	"internal/record":   {"."},
+	"internal/auth":     {"."},
+	"internal/catalog":  {".", "internal/record"},
+	"internal/watch":    {".", "internal/catalog"},
+	"internal/history":  {"."},
+	"internal/lease":    {"."},
+	"internal/session":  {".", "internal/lease"},
+	"internal/judge":    {".", "internal/catalog", "internal/lease"},
+	"internal/load":     {"."},
+	"internal/liveness": {".", "internal/catalog", "internal/check", "internal/judge", "internal/lease", "internal/load", "internal/record"},
+	"internal/webhook":  {"."},
+	"internal/check":    {".", "internal/egress"},
+	"internal/egress":   {},
+	"internal/resolve":  {".", "internal/catalog", "internal/record"},
 
 	"internal/lease/simulation": {".", "internal/lease"},
 
@@ -52,7 +53,7 @@ var mayImport = map[string][]string{
 	"internal/store/storetest": {".", "internal/record", "internal/store"},
 
 	"internal/registry": {
-		".", "internal/auth", "internal/catalog", "internal/check", "internal/egress", "internal/history", "internal/judge", "internal/lease", "internal/load",
+		".", "internal/auth", "internal/catalog", "internal/check", "internal/egress", "internal/history", "internal/judge", "internal/liveness", "internal/load",
 		"internal/record", "internal/resolve", "internal/session", "internal/watch",
 	},
 

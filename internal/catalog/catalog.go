@@ -55,6 +55,12 @@ func (e *Event) HealthOnly() bool {
 	return e.Before != nil && e.After != nil && e.Before.sameRegistration(e.After)
 }
 
+// Anew reports whether the event is a registration: of an instance that was not
+// there, or of one that begins again.
+func (e *Event) Anew() bool {
+	return e.After != nil && (e.Before == nil || e.Before.Incarnation() != e.After.Incarnation())
+}
+
 // Catalog applies entries and publishes snapshots. Apply, Forget, DropEvents,
 // Publish and Abandon belong to one goroutine; Snapshot and Synced may be called by any.
 type Catalog struct {

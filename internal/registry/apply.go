@@ -2,15 +2,12 @@ package registry
 
 import (
 	"context"
-	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/history"
-	"github.com/rollcall-registry/rollcall/internal/lease"
 	"github.com/rollcall-registry/rollcall/internal/record"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
@@ -156,82 +153,27 @@ func own(ev rollcall.Event) rollcall.Event {
 	return ev
 }
 
-// begin makes the soft state of what the log says in the end: what it said in
-// between is not asked of anybody any more.
+// begin makes the soft state of what the log says in the end.
 func (r *Registry) begin() {
-	views := make(chan *catalog.View, 64)
-	var working sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		working.Go(func() {
-			for v := range views {
-				for i := range v.All() {
-					key := i.Key()
-					g := grant(i)
-					_, flapped := i.Finding(rollcall.SlotFlap) // which nobody remembers any more
-					if agrees := r.leases.Set(key, g); !agrees || flapped {
-						r.judge.Anew(key)
-					}
-					if o := i.Override(); o != nil {
-						r.expireAt(key, o)
-					}
-					if probed(g.Checks) {
-						r.watchChecks(i)
-					}
-					if f, ejected := i.Finding(rollcall.SlotCallers); ejected {
-						r.outliers.Restore(key, f.Since, 1, f.Reason)
-					}
-				}
-			}
-		})
-	}
-	for v := range r.catalog.Snapshot().Views(rollcall.ServiceKey{}) {
-		views <- v
-	}
-	close(views)
-	working.Wait()
-	r.judge.Begin()
+	r.live.Begin(r.catalog.Snapshot(), func(i *catalog.Item) {
+		if o := i.Override(); o != nil {
+			r.expireAt(i.Key(), o)
+		}
+	})
 }
 
 // track brings the soft state in line with one event of an instance.
 func (r *Registry) track(e *catalog.Event) {
 	key := rollcall.Key{ServiceKey: e.Service, ID: e.ID}
-	if e.After == nil {
-		r.leases.Drop(key)
+	r.live.Track(e)
+	switch {
+	case e.After == nil:
 		r.session.Removed(key)
-		r.outliers.Drop(key)
-		r.checks.Drop(key)
 		r.soft.Drop(key)
 		r.expireAt(key, nil) // one that is registered again with it is told again
 		return
-	}
-	if !e.HealthOnly() {
-		r.trackPut(key, e)
-	} else if is := found(e.After); is != found(e.Before) && !r.leases.Follow(key, is) {
-		r.judge.Anew(key)
-	}
-	if o := e.After.Override(); e.Before == nil || o != e.Before.Override() {
-		r.expireAt(key, o)
-	}
-}
-
-// trackPut takes in a registration or update.
-func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
-	anew := e.Before == nil || e.Before.Incarnation() != e.After.Incarnation()
-	if anew {
-		r.outliers.Drop(key) // before it has a lease: see follows
-	}
-	g := grant(e.After)
-	if agrees := r.leases.Set(key, g); !agrees || len(g.Checks) > 0 {
-		// What was reported meanwhile may not have found its instance.
-		r.judge.Anew(key)
-	}
-	if probed(g.Checks) {
-		r.watchChecks(e.After)
-	} else {
-		r.checks.Drop(key)
-	}
-	switch {
-	case anew:
+	case e.HealthOnly():
+	case e.Anew():
 		r.soft.Drop(key)
 	case e.Change == nil || e.Change.Via != positionDoor:
 		r.soft.Forget(key) // the update was made of where it had moved, or says where it is
@@ -240,28 +182,9 @@ func (r *Registry) trackPut(key rollcall.Key, e *catalog.Event) {
 			r.soft.Logged(key, *p)
 		}
 	}
-}
-
-// grant returns the lease that an instance asks for.
-func grant(i *catalog.Item) lease.Grant {
-	rec := i.Record()
-	g := lease.Grant{Incarnation: i.Incarnation(), Lease: record.Lease(rec), Found: found(i)}
-	for _, c := range record.Checks(rec) {
-		check := lease.Check{Check: c}
-		if c.Probed() {
-			check.Endpoint = record.Endpoint(rec)
-		}
-		g.Checks = append(g.Checks, check)
+	if o := e.After.Override(); e.Before == nil || o != e.Before.Override() {
+		r.expireAt(key, o)
 	}
-	return g
-}
-
-// found returns what the log says of an instance's lease.
-func found(i *catalog.Item) rollcall.Status {
-	if f, ok := i.Finding(rollcall.SlotLease); ok {
-		return f.Status
-	}
-	return rollcall.Healthy
 }
 
 // story tells an event as history has it. It shares the memory of the change.

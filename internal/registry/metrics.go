@@ -26,14 +26,14 @@ func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
 	gauge("rollcall_services", "Known services.", func() float64 { return float64(r.catalog.Snapshot().Services()) })
 	gauge("rollcall_services_in_panic", "Services of which so few instances are routable that all that may work are served.", func() float64 { return float64(r.catalog.Snapshot().Panics()) })
 	gauge("rollcall_revision", "Revision of the newest published snapshot.", func() float64 { return float64(r.hub.Revision()) })
-	gauge("rollcall_leases", "Leases that are kept.", func() float64 { return float64(r.leases.Len()) })
+	gauge("rollcall_leases", "Leases that are kept.", func() float64 { return float64(r.live.Leases.Len()) })
 	gauge("rollcall_sessions", "Open sessions, and broken ones that may be taken up again.", func() float64 { return float64(r.session.Len()) })
 	gauge("rollcall_subscriptions", "Open watches and long polls.", func() float64 { return float64(r.hub.Subscribers()) })
 	gauge("rollcall_log_age_seconds", "How long ago the snapshot was known to be current.", func() float64 { return r.age().Seconds() })
 	f.NewCounterFunc(prometheus.CounterOpts{
 		Name: "rollcall_lease_pause_seconds_total",
 		Help: "Length of pauses of this process, by which deadlines were moved.",
-	}, func() float64 { return r.leases.Paused().Seconds() })
+	}, func() float64 { return r.live.Leases.Paused().Seconds() })
 	gauge("rollcall_history_bytes", "Size of the history's files; without a disk, what it has in memory.", func() float64 { return float64(r.history.Bytes()) })
 	gauge("rollcall_history_waiting_bytes", "Full blocks of history that are not on disk yet.", func() float64 { return float64(r.history.Waiting()) })
 	f.NewCounterFunc(prometheus.CounterOpts{
@@ -41,7 +41,7 @@ func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
 		Help: "Events that are missing from history because the disk took none for too long.",
 	}, func() float64 { return float64(r.history.Lost()) })
 	if reg != nil {
-		reg.MustRegister(newCheckMetrics(r.checks.Stats))
+		reg.MustRegister(newCheckMetrics(r.live.Checks.Stats))
 	}
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})

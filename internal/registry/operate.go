@@ -89,7 +89,7 @@ func (r *Registry) Guards(ctx context.Context) ([]rollcall.Guard, error) {
 	if err := r.synced(); err != nil {
 		return nil, err
 	}
-	return r.judge.Guards(), nil
+	return r.live.Judge.Guards(), nil
 }
 
 // EndGuard ends the guard on a service, or with the zero key that on everything:
@@ -102,5 +102,5 @@ func (r *Registry) EndGuard(ctx context.Context, key rollcall.ServiceKey) (bool,
 		return false, err
 	}
 	p := auth.From(ctx)
-	return r.judge.EndGuard(key, p.Name, p.Door), nil
+	return r.live.Judge.EndGuard(key, p.Name, p.Door), nil
 }

@@ -369,7 +369,7 @@ func (r *Registry) Status(ctx context.Context) (rollcall.ServerStatus, error) {
 		Started: r.started.UTC(), LogCreated: lg.Created, AgeMS: r.age().Milliseconds(),
 		Services: s.Services(), Instances: s.Instances(), Health: map[rollcall.Status]int{},
 		Watchers: r.hub.Subscribers(), Sessions: r.session.Len(), MemoryBytes: memoryHeld(),
-		Guards: len(r.judge.Guards()), Panics: s.Panics(), PausedMS: r.leases.Paused().Milliseconds(),
+		Guards: len(r.live.Judge.Guards()), Panics: s.Panics(), PausedMS: r.live.Leases.Paused().Milliseconds(),
 	}
 	if lg.Err != nil {
 		st.Writable, st.Reason = false, lg.Err.Error()

@@ -24,7 +24,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/egress"
 	"github.com/rollcall-registry/rollcall/internal/history"
 	"github.com/rollcall-registry/rollcall/internal/judge"
-	"github.com/rollcall-registry/rollcall/internal/lease"
+	"github.com/rollcall-registry/rollcall/internal/liveness"
 	"github.com/rollcall-registry/rollcall/internal/load"
 	"github.com/rollcall-registry/rollcall/internal/session"
 	"github.com/rollcall-registry/rollcall/internal/watch"
@@ -87,21 +87,17 @@ type Registry struct {
 	logger  *slog.Logger
 	started time.Time
 
-	catalog  *catalog.Catalog // written by the apply loop alone
-	hub      *watch.Hub
-	leases   *lease.Table
-	session  *session.Table
-	judge    *judge.Judge
-	checks   *check.Runner
-	soft     *load.Table
-	outliers *load.Outliers
-	sweepNow chan struct{}    // holds one token when callers' reports are to be looked at
-	history  *history.History // written by the apply loop alone
-	pasts    *catalog.Pasts
-	applied  progress
-	acked    atomic.Uint64 // newest revision that an Append returned
-	foreign  atomic.Bool   // somebody knew another log; see settling
-	metrics  *metrics
+	catalog *catalog.Catalog // written by the apply loop alone
+	hub     *watch.Hub
+	live    *liveness.Liveness
+	session *session.Table
+	soft    *load.Table
+	history *history.History // written by the apply loop alone
+	pasts   *catalog.Pasts
+	applied progress
+	acked   atomic.Uint64 // newest revision that an Append returned
+	foreign atomic.Bool   // somebody knew another log; see settling
+	metrics *metrics
 
 	read      atomic.Bool // the log was read from its start
 	serving   atomic.Bool // the doors are open; opened is set then
@@ -133,28 +129,28 @@ func New(o Options) *Registry {
 		pasts:    catalog.NewPasts(),
 		catalog:  catalog.New(),
 		hub:      watch.NewHub(time.Now),
-		leases:   lease.New(func() time.Duration { return time.Since(start) }),
 		soft:     load.New(start),
-		outliers: load.NewOutliers(load.OutlierOptions{}),
-		sweepNow: make(chan struct{}, 1),
 		expiring: map[rollcall.Key]time.Time{},
 	}
 	if share := o.Defaults.Panic; share != nil {
 		r.catalog.PanicBelow(*share)
 	}
-	r.judge = judge.New(judge.Options{
-		Paused: func(d time.Duration) {
-			r.history.Note(rollcall.Event{
-				At: r.now(), Type: "pause", By: "rollcall", Via: "lease",
-				Why: fmt.Sprintf("this process was stopped for %v; all deadlines were moved by as much", d.Round(time.Millisecond)),
-			})
+	r.live = liveness.New(liveness.Options{
+		Judge: judge.Options{
+			Paused: func(d time.Duration) {
+				r.history.Note(rollcall.Event{
+					At: r.now(), Type: "pause", By: "rollcall", Via: "lease",
+					Why: fmt.Sprintf("this process was stopped for %v; all deadlines were moved by as much", d.Round(time.Millisecond)),
+				})
+			},
+			Snapshot: r.catalog.Snapshot, Append: r.append,
+			Defaults: o.Defaults, Wall: o.Wall, Undamped: o.Undamped, Logger: o.Logger, Metrics: o.Metrics,
 		},
-		Snapshot: r.catalog.Snapshot, Leases: r.leases, Append: r.append, Probe: r.probe,
-		Defaults: o.Defaults, Wall: o.Wall, Undamped: o.Undamped, Logger: o.Logger, Metrics: o.Metrics,
+		Check: check.Options{Policy: o.Egress, Exec: o.Exec}, Probe: o.Probe,
+		Ejected: func() { r.metrics.ejections.Inc() },
 	})
-	r.checks = check.New(check.Options{Policy: o.Egress, Exec: o.Exec, Report: r.checked})
 	r.session = session.New(session.Options{
-		Leases: r.leases, Judge: r.judge.Anew, Now: time.Now, Logger: o.Logger,
+		Leases: r.live.Leases, Judge: r.live.Judge.Anew, Now: time.Now, Logger: o.Logger,
 		Register: func(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (rollcall.Instance, bool, error) {
 			return r.register(ctx, i, ifMatch, bySession)
 		},
@@ -169,9 +165,7 @@ func New(o Options) *Registry {
 func (r *Registry) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.follow(ctx) })
-	g.Go(func() error { return r.judge.Run(ctx) })
-	g.Go(func() error { return r.runChecks(ctx) })
-	g.Go(func() error { return r.sweep(ctx) })
+	g.Go(func() error { return r.live.Run(ctx, r.WaitSynced) })
 	g.Go(func() error { return r.housekeeping(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -199,7 +193,7 @@ func (r *Registry) Ready() error {
 func (r *Registry) Serving() {
 	if !r.serving.Load() {
 		r.opened = time.Now()
-		r.leases.Begin()
+		r.live.Leases.Begin()
 		r.serving.Store(true)
 	}
 }

@@ -49,12 +49,9 @@ func (r *Registry) renewable(key rollcall.Key) (*catalog.Item, error) {
 }
 
 func (r *Registry) renew(key rollcall.Key) (time.Duration, error) {
-	ttl, known, changed := r.leases.Renew(key)
+	ttl, known := r.live.Renew(key)
 	if !known {
 		return 0, r.registerAgain(key)
-	}
-	if changed {
-		r.judge.Anew(key)
 	}
 	r.metrics.renewals.Inc()
 	return ttl, nil
@@ -125,7 +122,7 @@ func (r *Registry) checkReport(item *catalog.Item, rep *rollcall.Report) error {
 	for name, c := range rep.Checks {
 		field := "checks." + name
 		switch {
-		case !r.leases.Has(item.Key(), rollcall.CheckSlot(name)):
+		case !r.live.Leases.Has(item.Key(), rollcall.CheckSlot(name)):
 			return rollcall.Invalid(field, "is not a check of type ttl of this instance; declare it when registering")
 		case c.Status != rollcall.Healthy && c.Status != rollcall.Degraded && c.Status != rollcall.Unhealthy:
 			return rollcall.Invalid(field+".status", "must be healthy, degraded or unhealthy")
@@ -159,20 +156,11 @@ func checkSoft(field string, l *rollcall.Load, p *rollcall.Position) error {
 
 // takeIn keeps what a renewed instance reports.
 func (r *Registry) takeIn(key rollcall.Key, rep *rollcall.Report) {
-	changed := false
-	say := func(f rollcall.Finding) {
-		f.Since = r.now()
-		_, c := r.leases.Report(key, f)
-		changed = changed || c
-	}
 	if rep.Status != 0 {
-		say(rollcall.Finding{Slot: rollcall.SlotStatus, Status: rep.Status, Reason: strings.Clone(rep.Note)})
+		r.live.Say(key, rollcall.Finding{Slot: rollcall.SlotStatus, Status: rep.Status, Reason: strings.Clone(rep.Note), Since: r.now()})
 	}
 	for name, c := range rep.Checks {
-		say(rollcall.Finding{Slot: rollcall.CheckSlot(name), Status: c.Status, Reason: strings.Clone(c.Note)})
-	}
-	if changed {
-		r.judge.Anew(key)
+		r.live.Say(key, rollcall.Finding{Slot: rollcall.CheckSlot(name), Status: c.Status, Reason: strings.Clone(c.Note), Since: r.now()})
 	}
 	if rep.Load != nil {
 		r.soft.Report(key, *rep.Load)

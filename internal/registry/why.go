@@ -2,14 +2,10 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
-	"github.com/rollcall-registry/rollcall/internal/catalog"
-	"github.com/rollcall-registry/rollcall/internal/lease"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 )
 
@@ -47,7 +43,7 @@ func (r *Registry) Why(ctx context.Context, q *rollcall.Query, id string) (rollc
 
 // guardOf returns the guard that a service's instances are under.
 func (r *Registry) guardOf(key rollcall.ServiceKey) *rollcall.Guard {
-	guards := r.judge.Guards()
+	guards := r.live.Judge.Guards()
 	for _, of := range []rollcall.ServiceKey{key, {}} {
 		if n := slices.IndexFunc(guards, func(g rollcall.Guard) bool { return g.Key() == of }); n >= 0 {
 			return &guards[n]
@@ -65,37 +61,8 @@ func (r *Registry) reason(p resolve.Placed, now bool) rollcall.Reason {
 		n.Evidence = append(n.Evidence, rollcall.Evidence{Source: f.Slot, Status: f.Status, Reason: f.Reason, Hard: f.Hard, Since: f.Since})
 	}
 	if now {
-		n.Evidence = append(n.Evidence, r.heard(i)...)
+		n.Evidence = append(n.Evidence, r.live.Heard(i, r.now())...)
 	}
 	slices.SortStableFunc(n.Evidence, func(a, b rollcall.Evidence) int { return b.Since.Compare(a.Since) })
 	return n
-}
-
-// heard returns what speaks for an instance, or is no finding (yet).
-func (r *Registry) heard(i *catalog.Item) (es []rollcall.Evidence) {
-	ev, ok := r.leases.Evidence(i.Key())
-	if !ok || ev.Incarnation != i.Incarnation() {
-		return nil
-	}
-	if _, found := i.Finding(rollcall.SlotLease); !found && ev.TTL > 0 && ev.State == lease.Alive && !ev.Broken {
-		es = append(es, rollcall.Evidence{
-			Source: rollcall.SlotLease, Status: rollcall.Healthy, Since: r.now().Add(-ev.Silence),
-			Reason: fmt.Sprintf("heard from %v ago, within its TTL of %v", ev.Silence.Round(100*time.Millisecond), rollcall.Duration(ev.TTL)),
-		})
-	}
-	if s, ok := r.outliers.Explain(i.Key()); ok {
-		status := rollcall.Healthy
-		if _, ejected := r.outliers.Ejected(i.Key()); ejected {
-			status = rollcall.Unhealthy
-		}
-		text := fmt.Sprintf("%.1f %% of %.0f requests of %d callers succeeded", 100*s.SuccessRate, s.Requests, s.Callers)
-		if s.Mean > 0 {
-			text += fmt.Sprintf("; the service's mean is %.1f %%, σ %.1f", 100*s.Mean, 100*s.Sigma)
-		}
-		if s.Agreeing > 0 {
-			text += fmt.Sprintf("; it fails beyond the others for %d", s.Agreeing)
-		}
-		es = append(es, rollcall.Evidence{Source: rollcall.SlotCallers, Status: status, Reason: text})
-	}
-	return es
 }

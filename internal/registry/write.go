@@ -11,6 +11,7 @@ import (
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/liveness"
 	"github.com/rollcall-registry/rollcall/internal/record"
 )
 
@@ -121,6 +122,20 @@ func (r *Registry) supported(i *rollcall.Instance, how keeping) error {
 	return r.mayRun(i)
 }
 
+// mayRun refuses checks that run commands, unless the server's own configuration
+// asks for them.
+func (r *Registry) mayRun(i *rollcall.Instance) error {
+	for n, c := range i.Checks {
+		if c.Type == rollcall.CheckExec && !(i.Origin == liveness.ConfigDoor && r.o.Exec) {
+			return &rollcall.Error{
+				Kind: rollcall.ErrForbidden, Field: fmt.Sprintf("checks[%d].type", n),
+				Detail: "exec runs a command on the registry's own machine: only instances in its configuration file may ask for that, and only where exec-checks is on",
+			}
+		}
+	}
+	return nil
+}
+
 // matches checks an If-Match condition against the newest snapshot. The log
 // checks it again.
 func matches(key rollcall.Key, old *catalog.Item, ifMatch rollcall.Revision) error {
@@ -145,12 +160,8 @@ func (r *Registry) renews(key rollcall.Key, old *catalog.Item, rec rollcall.Reco
 			return false
 		}
 	}
-	_, known, changed := r.leases.Renew(key)
-	if !known {
+	if _, known := r.live.Renew(key); !known {
 		return false
-	}
-	if changed {
-		r.judge.Anew(key)
 	}
 	r.metrics.renewals.Inc()
 	return true

@@ -6,13 +6,13 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/auth"
-	"github.com/rollcall-registry/rollcall/internal/registry"
+	"github.com/rollcall-registry/rollcall/internal/liveness"
 )
 
 // registerStatic brings the registry in line with the instances of the
 // configuration: what stands there is registered, what no longer does goes.
 func (s *Server) registerStatic(ctx context.Context) error {
-	ctx = auth.With(ctx, auth.Principal{Name: "config", Door: registry.ConfigDoor})
+	ctx = auth.With(ctx, auth.Principal{Name: "config", Door: liveness.ConfigDoor})
 	wanted := make(map[rollcall.Key]bool, len(s.config.Static))
 	for n := range s.config.Static {
 		i := &s.config.Static[n]
@@ -33,7 +33,7 @@ func (s *Server) registerStatic(ctx context.Context) error {
 		}
 	}
 	for after := ""; ; {
-		page, next, err := s.registry.Instances(ctx, rollcall.InstanceFilter{Origin: registry.ConfigDoor}, after, 1000)
+		page, next, err := s.registry.Instances(ctx, rollcall.InstanceFilter{Origin: liveness.ConfigDoor}, after, 1000)
 		if err != nil {
 			return err
 		}
