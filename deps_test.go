@@ -21,8 +21,9 @@ const module = "github.com/rollcall-registry/rollcall"
 // tests. A path with /... stands for the packages below it. This is the
 // architecture; see ARCHITECTURE.md.
 var mayImport = map[string][]string{
-	".":                       {},
-	"client":                  {".", "client/internal/address", "client/internal/line", "client/internal/problem", "client/internal/retry"},
+	".":      {},
+	"client": {".", "client/internal/address", "client/internal/line", "client/internal/problem", "client/internal/retry"},
+
 	"client/internal/address": {},
 	"client/internal/line":    {"."},
 	"client/internal/problem": {"."},
@@ -43,7 +44,9 @@ var mayImport = map[string][]string{
 	"internal/webhook":  {"."},
 	"internal/check":    {".", "internal/egress"},
 	"internal/egress":   {},
-	"internal/resolve":  {".", "internal/catalog", "internal/record"},
+	"internal/resolve":  {".", "internal/catalog", "internal/filter", "internal/geo", "internal/index", "internal/load", "internal/record"},
+	"internal/geo":      {"."},
+	"internal/index":    {".", "internal/catalog", "internal/geo", "internal/record"},
 
 	"internal/lease/simulation": {".", "internal/lease"},
 
@@ -53,7 +56,7 @@ var mayImport = map[string][]string{
 	"internal/store/storetest": {".", "internal/record", "internal/store"},
 
 	"internal/registry": {
-		".", "internal/auth", "internal/catalog", "internal/check", "internal/egress", "internal/history", "internal/judge", "internal/liveness", "internal/load",
+		".", "internal/auth", "internal/catalog", "internal/check", "internal/egress", "internal/heap", "internal/history", "internal/index", "internal/judge", "internal/liveness", "internal/load",
 		"internal/record", "internal/resolve", "internal/session", "internal/watch",
 	},
 
@@ -77,8 +80,8 @@ var mayImport = map[string][]string{
 	"internal/rollcalltest": {"internal/server"},
 	"internal/bench":        {".", "client"},
 	"cmd/rollcall/config":   {".", "internal/webhook"},
-	"cmd/rollcall/table":    {"."},
-	"cmd/rollcall":          {".", "client", "cmd/rollcall/config", "cmd/rollcall/table", "internal/bench", "internal/heap", "internal/server"},
+	"cmd/rollcall/table":    {".", "client"},
+	"cmd/rollcall":          {".", "client", "cmd/rollcall/config", "cmd/rollcall/flags", "cmd/rollcall/table", "internal/bench", "internal/demo", "internal/heap", "internal/server"},
 }
 
 // tests may import, beside what their package may, what they drive it with.
