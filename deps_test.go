@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"internal/check":    {".", "internal/egress"},
 	"internal/egress":   {},
 	"internal/resolve":  {".", "internal/catalog", "internal/filter", "internal/geo", "internal/index", "internal/load", "internal/record"},
+	"internal/filter":   {".", "internal/record"},
 	"internal/geo":      {"."},
 	"internal/index":    {".", "internal/catalog", "internal/geo", "internal/record"},
 

@@ -1,0 +1,73 @@
+package filter
+
+import (
+	"strings"
+	"testing"
+)
+
+const example = `cap.gpu >= 2 && "av1" in cap.codecs && semver(version) >= semver("2.3.0")`
+
+func BenchmarkMatch(b *testing.B) {
+	for _, bb := range []struct{ name, text string }{
+		{"comparison", `cap.gpu >= 2`},
+		{"example", example},
+		{"equality", `cap.gpu == 2`},
+		{"text equality", `meta.team == "checkout"`},
+		{"membership", `"av1" in cap.codecs`},
+		{"health", `health == "healthy"`},
+		{"load", `load.utilization < 0.7`},
+		{"semver", `semver(version) >= semver("2.3.0")`},
+		{"missing", `cap.tpu >= 2`},
+		{"loop", `cap.codecs.exists(c, c == "av1")`},
+		{"pattern", `id.matches("^pay.*c$")`},
+	} {
+		f, err := Compile(bb.text)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := typical()
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				f.Match(s)
+			}
+		})
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	b.Run("example", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := Compile(example); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("example/cached", func(b *testing.B) {
+		c := NewCache(10)
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := c.Compile(example); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("wrong", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := Compile("cap.gpu >= 2 && cpu > 2"); err == nil {
+				b.Fatal("compiled")
+			}
+		}
+	})
+	b.Run("the longest", func(b *testing.B) {
+		text := strings.Repeat(`cap.gpu == 2 && `, maxText/16-1) + "true"
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := Compile(text); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
