@@ -21,8 +21,9 @@ const module = "github.com/rollcall-registry/rollcall"
 // tests. A path with /... stands for the packages below it. This is the
 // architecture; see ARCHITECTURE.md.
 var mayImport = map[string][]string{
-	".":      {},
-	"client": {".", "client/internal/address", "client/internal/line", "client/internal/problem", "client/internal/retry"},
+	".":               {},
+	"client":          {".", "client/internal/address", "client/internal/line", "client/internal/problem", "client/internal/retry"},
+	"client/balancer": {"."},
 
 	"client/internal/address": {},
 	"client/internal/line":    {"."},
