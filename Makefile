@@ -1,5 +1,6 @@
 # On a fresh machine with Go alone:
 #   make run    the registry on its embedded store
+#   make demo   a registry with a fleet to look at
 #   make test   the whole test suite with the race detector
 
 GO      ?= go
@@ -9,13 +10,16 @@ BIN     := bin/rollcall
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help run build test lint e2e compat bench microbench fuzz clean
+.PHONY: help run demo build test lint e2e compat bench microbench fuzz clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: build ## start the registry on ./rollcall-data
 	@exec ./$(BIN) serve
+
+demo: build ## show a registry with a fleet that comes, goes, slows down and crashes
+	@exec ./$(BIN) demo
 
 build: ## build bin/rollcall
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/rollcall

@@ -64,6 +64,12 @@ type (
 		Service ServiceKey
 		Guard   *Guard
 	}
+	// QueryPut stores a query under a name, which is a service's in form, or
+	// removes it if nil.
+	QueryPut struct {
+		Name  ServiceKey
+		Query *NamedQuery
+	}
 	// Unknown is a change of a kind this version does not know. It is kept
 	// under its kind and key (parts joined by NUL), and an empty Data clears it.
 	Unknown struct {
@@ -79,6 +85,7 @@ func (HealthPut) body()      {}
 func (OverridePut) body()    {}
 func (SettingsPut) body()    {}
 func (GuardPut) body()       {}
+func (QueryPut) body()       {}
 func (Unknown) body()        {}
 
 // MaxHealthIDs is the most instances that one [HealthPut] may name.
@@ -136,15 +143,15 @@ type LogStatus struct {
 	Err error
 }
 
-// Event tells what became of one instance, or of one service's settings: the
-// history that an operator reads.
+// Event tells what became of one instance, or of what was decided for one
+// service: the history that an operator reads.
 type Event struct {
 	Revision Revision  `json:"revision"`
 	At       time.Time `json:"at"`
 	// Type is registered, updated, removed, health, override, override_cleared,
-	// settings, flapping, guard, guard_ended, panic, panic_ended, pause (the
-	// registry itself was stopped) or gap: what happened before is not known as a
-	// whole.
+	// settings, query (the one that has the service's name), query_removed,
+	// flapping, guard, guard_ended, panic, panic_ended, pause (the registry itself
+	// was stopped) or gap: what happened before is not known as a whole.
 	Type      string `json:"type"`
 	Namespace string `json:"namespace,omitempty"`
 	Service   string `json:"service,omitempty"`

@@ -83,6 +83,7 @@ var mayImport = map[string][]string{
 	"internal/bench":        {".", "client"},
 	"cmd/rollcall/config":   {".", "internal/webhook"},
 	"cmd/rollcall/table":    {".", "client"},
+	"cmd/rollcall/flags":    {".", "client", "cmd/rollcall/config"},
 	"cmd/rollcall":          {".", "client", "cmd/rollcall/config", "cmd/rollcall/flags", "cmd/rollcall/table", "internal/bench", "internal/demo", "internal/heap", "internal/server"},
 }
 

@@ -46,9 +46,12 @@ type Instance struct {
 	// Incarnation is the revision at which it was last registered.
 	Incarnation     Revision  `json:"incarnation,omitempty"`
 	RegisteredAt    time.Time `json:"registered_at,omitzero"`
-	EffectiveWeight *uint16   `json:"effective_weight,omitempty"`
-	Load            *Load     `json:"load,omitempty"`
-	Provisional     bool      `json:"provisional,omitempty"`
+	EffectiveWeight *uint16   `json:"effective_weight,omitempty"` // its share of the traffic, relative to the others of the answer
+	// Distance is how far it is from where an answer was asked to be near to, in
+	// kilometres; nil where that is not known or not asked.
+	Distance    *float64 `json:"distance_km,omitempty"`
+	Load        *Load    `json:"load,omitempty"`
+	Provisional bool     `json:"provisional,omitempty"`
 }
 
 // DefaultWeight is the weight of an instance that names none.

@@ -1,7 +1,6 @@
 package rollcall
 
 import (
-	"encoding/json"
 	"math"
 	"slices"
 	"strconv"
@@ -96,13 +95,37 @@ func (i *Instance) AppendJSON(b []byte) []byte {
 	if i.EffectiveWeight != nil {
 		b = strconv.AppendUint(append(b, `,"effective_weight":`...), uint64(*i.EffectiveWeight), 10)
 	}
+	if i.Distance != nil {
+		b = Number(*i.Distance).AppendJSON(append(b, `,"distance_km":`...))
+	}
 	if i.Load != nil {
-		b = append(b, `,"load":`...)
-		load, _ := json.Marshal(i.Load) // no hot path shows it; it has only numbers, checked for NaN
-		b = append(b, load...)
+		b = i.Load.AppendJSON(append(b, `,"load":`...))
 	}
 	if i.Provisional {
 		b = append(b, `,"provisional":true`...)
+	}
+	return append(b, '}')
+}
+
+// AppendJSON appends the JSON form of l to b. Its numbers are finite.
+func (l *Load) AppendJSON(b []byte) []byte {
+	b = append(b, '{')
+	n := len(b)
+	number := func(name string, f float64) {
+		if f != 0 {
+			b = appendFloat(append(b, name...), f)
+		}
+	}
+	number(`,"utilization":`, l.Utilization)
+	if l.InFlight != 0 {
+		b = strconv.AppendInt(append(b, `,"in_flight":`...), int64(l.InFlight), 10)
+	}
+	number(`,"rps":`, l.RPS)
+	number(`,"errors":`, l.Errors)
+	number(`,"latency_p50_ms":`, l.LatencyP50)
+	number(`,"latency_p99_ms":`, l.LatencyP99)
+	if len(b) > n {
+		b = slices.Delete(b, n, n+1)
 	}
 	return append(b, '}')
 }

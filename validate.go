@@ -321,6 +321,52 @@ func (s *Settings) Validate() error {
 	return v.err
 }
 
+// Validate reports what is wrong with r, as an [*Error] that names the field.
+// Which checks the instance has it does not know.
+func (r *Report) Validate(l Limits) error {
+	v := validator{limits: l}
+	v.text("note", r.Note)
+	for name, c := range r.Checks {
+		if c.Status != Healthy && c.Status != Degraded && c.Status != Unhealthy {
+			v.fail("checks."+name+".status", "must be healthy, degraded or unhealthy")
+		}
+		v.text("checks."+name+".note", c.Note)
+	}
+	if r.Status == Suspect {
+		v.fail("status", "suspect is the registry's to say; use starting, healthy, degraded, unhealthy or draining")
+	}
+	v.soft("", r.Load, r.Position)
+	return v.err
+}
+
+// Validate reports what is wrong with what n says beside being alive, as an
+// [*Error] that names the field, which begins with a prefix.
+func (n *Renew) Validate(prefix string) error {
+	var v validator
+	v.soft(prefix, n.Load, n.Position)
+	return v.err
+}
+
+func (v *validator) soft(prefix string, l *Load, p *Position) {
+	if p != nil && !(math.Abs(p.Lat) <= 90 && math.Abs(p.Lon) <= 180) {
+		v.fail(prefix+"position", fmt.Sprintf("%v, %v is not a latitude (-90 to 90) and longitude (-180 to 180)", p.Lat, p.Lon))
+	}
+	if l == nil {
+		return
+	}
+	for _, n := range [...]struct {
+		name string
+		is   float64
+	}{
+		{"utilization", l.Utilization}, {"in_flight", float64(l.InFlight)}, {"rps", l.RPS}, {"errors", l.Errors},
+		{"latency_p50_ms", l.LatencyP50}, {"latency_p99_ms", l.LatencyP99},
+	} {
+		if !(n.is >= 0 && n.is <= 1e12) {
+			v.fail(prefix+"load."+n.name, fmt.Sprintf("is %v; 0 and up are allowed", n.is))
+		}
+	}
+}
+
 const (
 	maxReportWindow = Duration(60e9)
 	maxOutcomes     = 1000
@@ -330,7 +376,7 @@ const (
 // Validate reports what is wrong with r, as an [*Error] that names the field.
 func (r *CallerReport) Validate() error {
 	var v validator
-	v.add(CheckName("caller", r.Caller))
+	v.add(CheckID("caller", r.Caller))
 	v.within("window", r.Window, 1, maxReportWindow)
 	v.count("instances", len(r.Instances), maxOutcomes)
 	for n := 0; n < len(r.Instances) && v.err == nil; n++ {

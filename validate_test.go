@@ -343,8 +343,8 @@ func TestCallerReportValidate(t *testing.T) {
 		field, detail string
 	}{
 		{func(r *R) { r.Caller = "" }, "caller", "is required"},
-		{func(r *R) { r.Caller = long(129) }, "caller", "at most 128"},
-		{func(r *R) { r.Caller = "a b" }, "caller", "letters"},
+		{func(r *R) { r.Caller = long(257) }, "caller", "at most 256"},
+		{func(r *R) { r.Caller = "a\n" }, "caller", "printable"},
 		{func(r *R) { r.Window = 0 }, "window", "is 0s"},
 		{func(r *R) { r.Window = -1 }, "window", "allowed"},
 		{func(r *R) { r.Window = dur(time.Minute) + 1 }, "window", "allowed"},
@@ -368,4 +368,38 @@ func TestCallerReportValidate(t *testing.T) {
 	if n := testing.AllocsPerRun(10, func() { full.Validate() }); n > 0 {
 		t.Errorf("a valid report of 1,000 instances costs %v allocations", n)
 	}
+}
+
+func TestReportValidate(t *testing.T) {
+	type R = rollcall.Report
+	report := func() R {
+		return R{
+			Status: rollcall.Draining, Note: long(512), Checks: map[string]rollcall.CheckReport{"a": {Status: rollcall.Degraded, Note: long(512)}},
+			Load: &rollcall.Load{Utilization: 1e12, InFlight: 7}, Position: &rollcall.Position{Lat: -90, Lon: 180},
+		}
+	}
+	for _, r := range []R{report(), {}} {
+		if err := r.Validate(rollcall.DefaultLimits()); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, tt := range []struct {
+		change        func(r *R)
+		field, detail string
+	}{
+		{func(r *R) { r.Note = long(513) }, "note", "at most 512"},
+		{func(r *R) { r.Status = rollcall.Suspect }, "status", "registry's"},
+		{func(r *R) { r.Checks["a"] = rollcall.CheckReport{Status: rollcall.Draining} }, "checks.a.status", "must be"},
+		{func(r *R) { r.Checks["a"] = rollcall.CheckReport{Status: rollcall.Healthy, Note: long(513)} }, "checks.a.note", "at most 512"},
+		{func(r *R) { r.Position.Lat = 90.1 }, "position", "latitude"},
+		{func(r *R) { r.Position.Lon = math.NaN() }, "position", "longitude"},
+		{func(r *R) { r.Load.RPS = -1 }, "load.rps", "is -1"},
+		{func(r *R) { r.Load.Errors = math.Inf(1) }, "load.errors", "Inf"},
+	} {
+		r := report()
+		tt.change(&r)
+		wantField(t, r.Validate(rollcall.DefaultLimits()), tt.field, tt.detail)
+	}
+	n := rollcall.Renew{Load: &rollcall.Load{InFlight: -1}}
+	wantField(t, n.Validate("renew[3]."), "renew[3].load.in_flight", "is -1")
 }

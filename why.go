@@ -19,8 +19,14 @@ type Explanation struct {
 
 // Reason says why one instance is in an answer or is not.
 type Reason struct {
-	ID string `json:"id"`
-	In bool   `json:"in"`
+	// Namespace and Service are set where instances of several services may answer:
+	// that of a named query.
+	Namespace string `json:"namespace,omitempty"`
+	Service   string `json:"service,omitempty"`
+	ID        string `json:"id"`
+	In        bool   `json:"in"`
+	// EffectiveWeight is its share of the traffic, of one that is in.
+	EffectiveWeight uint16 `json:"effective_weight,omitempty"`
 	// Why is the deciding reason, in words.
 	Why    string `json:"why"`
 	Health Health `json:"health"`

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -215,6 +216,70 @@ func TestResolve(t *testing.T) {
 	wantKind(t, err, rollcall.ErrInvalid)
 }
 
+// Everything that a query may select by reaches the server, whoever asks it.
+func TestSelection(t *testing.T) {
+	c := start(t)
+	for id, lon := range map[string]float64{"a": 1, "b": 2, "c": 3} {
+		inst := rollcall.Instance{Service: "web", ID: id, Position: &rollcall.Position{Lon: lon}, Capabilities: map[string]rollcall.Value{"n": rollcall.Number(lon)}}
+		if _, err := c.Put(t.Context(), inst); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for want, q := range map[string]rollcall.Query{
+		"b c":   {Filter: `cap.n >= 2 && id != "a b&c"`},
+		"c b":   {Near: "0,3.1", Limit: 2},
+		"a b c": {Subset: "me", SubsetSize: 12},
+		"a":     {Pick: 1, Filter: `id == "a"`},
+	} {
+		q.Service = "web"
+		ans, err := c.Resolve(t.Context(), q)
+		got := ""
+		for _, i := range ans.Instances {
+			got += " " + i.ID
+		}
+		if err != nil || got[1:] != want {
+			t.Errorf("%+v is answered with%s, %v; want %s", q, got, err, want)
+		}
+		x, err := c.Why(t.Context(), q, "a")
+		if err != nil || len(x.Instances) != 1 || x.Instances[0].In != strings.Contains(want, "a") || x.Instances[0].Why == "" {
+			t.Errorf("%+v is explained with %+v, %v", q, x.Instances, err)
+		}
+	}
+	_, err := c.Resolve(t.Context(), rollcall.Query{Service: "web", Filter: "cap.n >"})
+	wantKind(t, err, rollcall.ErrInvalid)
+
+	if _, err := c.PutQuery(t.Context(), rollcall.NamedQuery{Name: "front", Service: "web", Near: "0,0", Limit: 1}, 0); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for ev, err := range c.Watch(t.Context(), rollcall.Query{Service: "front"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch ev.Type {
+		case client.EventSnapshot:
+			if len(ev.Instances) != 1 || ev.Instances[0].Service != "web" || ev.Instances[0].Distance == nil {
+				t.Fatalf("the nearest is %+v", ev.Instances)
+			}
+			if err := c.Deregister(t.Context(), rollcall.NewKey("", "web", "a")); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		case client.EventRemove:
+			told = append(told, "remove "+ev.Namespace+"/"+ev.Service+"/"+ev.ID)
+			continue
+		case client.EventPut:
+			told = append(told, "put "+ev.Instance.Key().String())
+		default:
+			continue
+		}
+		break
+	}
+	if want := []string{"remove default/web/a", "put default/web/b"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
 func TestOperatorsCalls(t *testing.T) {
 	c := start(t)
 	ctx := t.Context()
@@ -282,6 +347,41 @@ func TestOperatorsCalls(t *testing.T) {
 	}
 	if err := c.ClearSettings(ctx, key.ServiceKey); err != nil {
 		t.Fatal(err)
+	}
+
+	q, err := c.PutQuery(ctx, rollcall.NamedQuery{Namespace: "shop", Name: "Web", Failover: []rollcall.QueryTarget{{Service: "w2"}}}, 0)
+	if err != nil || q.Revision == 0 || q.Service != "Web" || q.By == "" {
+		t.Fatalf("query %+v, %v", q, err)
+	}
+	if _, err := c.PutQuery(ctx, q, q.Revision+1); !errors.Is(err, rollcall.ErrPrecondition) {
+		t.Errorf("over another revision: %v", err)
+	}
+	q.Limit = 3
+	q, err = c.PutQuery(ctx, q, q.Revision)
+	got, errGet := c.Query(ctx, q.Key())
+	if diff := cmp.Diff(q, got); err != nil || errGet != nil || diff != "" || got.Limit != 3 {
+		t.Error(err, errGet, diff)
+	}
+	for _, namespace := range []string{"", "shop", "none"} {
+		var listed []rollcall.NamedQuery
+		for q, err := range c.Queries(ctx, namespace) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed = append(listed, q)
+		}
+		if want := []rollcall.NamedQuery{q}; namespace != "none" && !cmp.Equal(want, listed) || namespace == "none" && listed != nil {
+			t.Errorf("in %q: %+v", namespace, listed)
+		}
+	}
+	if err := c.DeleteQuery(ctx, q.Key(), 1); !errors.Is(err, rollcall.ErrPrecondition) {
+		t.Errorf("deleted another revision: %v", err)
+	}
+	if err := c.DeleteQuery(ctx, q.Key(), q.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Query(ctx, q.Key()); !errors.Is(err, rollcall.ErrNotFound) {
+		t.Errorf("deleted: %v", err)
 	}
 
 	var types []string

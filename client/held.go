@@ -48,9 +48,13 @@ func (m *memory) see(ev *Event, foreign bool, now time.Time) {
 		delete(m.known, key)
 		delete(m.held, key)
 	case EventHealth:
-		for _, id := range ev.IDs {
+		for n, id := range ev.IDs {
 			if i, ok := m.known[m.key(ev, id)]; ok {
 				i.Health = &rollcall.Health{Status: ev.Status, Reason: ev.Reason}
+				i.EffectiveWeight = new(uint16) // unless it is told, it takes no traffic
+				if n < len(ev.EffectiveWeights) {
+					i.EffectiveWeight = &ev.EffectiveWeights[n]
+				}
 				m.known[i.Key()] = i
 			}
 		}
@@ -110,7 +114,7 @@ func (m *memory) expired(now time.Time) (gone []Event) {
 			continue
 		}
 		ev := Event{Type: EventRemove, Revision: m.revision, ID: key.ID, Reason: "not registered again within " + holdFor.String()}
-		if i := m.known[key]; m.query.Service == "" {
+		if i := m.known[key]; m.query.Service == "" || key.ServiceKey != m.query.Key() {
 			ev.Namespace, ev.Service = i.Namespace, i.Service
 		}
 		delete(m.known, key)

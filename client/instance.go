@@ -29,12 +29,7 @@ func (c *Client) Put(ctx context.Context, inst rollcall.Instance) (rollcall.Inst
 }
 
 func (c *Client) put(ctx context.Context, inst rollcall.Instance) (got rollcall.Instance, err error) {
-	err = c.do(ctx, call{
-		method: http.MethodPut,
-		path:   instancePath(inst.Service, inst.ID),
-		query:  in(inst.Namespace),
-		body:   &inst,
-	}, &got)
+	err = c.do(ctx, call{method: http.MethodPut, path: instancePath(inst.Service, inst.ID), query: in(inst.Namespace), body: &inst}, &got)
 	return got, err
 }
 
@@ -48,7 +43,7 @@ func wanted(inst rollcall.Instance) (rollcall.Instance, error) {
 	if inst.ID == "" {
 		inst.ID = NewID(inst.Service)
 	}
-	inst.Health, inst.Origin, inst.Load, inst.EffectiveWeight = nil, "", nil, nil
+	inst.Health, inst.Origin, inst.Load, inst.EffectiveWeight, inst.Distance = nil, "", nil, nil, nil
 	inst.Revision, inst.Incarnation, inst.RegisteredAt = 0, 0, time.Time{}
 	inst.Provisional = false
 	return inst, nil
@@ -128,21 +123,13 @@ func (c *Client) registerSome(ctx context.Context, keys []rollcall.Key, body jso
 
 // Deregister removes an instance at once. That it is not there is no error.
 func (c *Client) Deregister(ctx context.Context, key rollcall.Key) error {
-	return c.do(ctx, call{
-		method: http.MethodDelete,
-		path:   instancePath(key.Service, key.ID),
-		query:  in(key.Namespace),
-	}, nil)
+	return c.do(ctx, call{method: http.MethodDelete, path: instancePath(key.Service, key.ID), query: in(key.Namespace)}, nil)
 }
 
 // Heartbeat renews an instance's lease and passes on what it reports. An error
 // of kind [rollcall.ErrNotFound] means that it must be registered again.
 func (c *Client) Heartbeat(ctx context.Context, key rollcall.Key, r rollcall.Report) (got rollcall.Renewal, err error) {
-	k := call{
-		method: http.MethodPost,
-		path:   instancePath(key.Service, key.ID, "heartbeat"),
-		query:  in(key.Namespace),
-	}
+	k := call{method: http.MethodPost, path: instancePath(key.Service, key.ID, "heartbeat"), query: in(key.Namespace)}
 	if !empty(r) {
 		k.body = r
 	}
@@ -183,11 +170,7 @@ func (c *Client) RenewMany(ctx context.Context, rs []rollcall.Renew) (unknown []
 
 // Instance returns one instance, whole.
 func (c *Client) Instance(ctx context.Context, key rollcall.Key) (got rollcall.Instance, err error) {
-	err = c.do(ctx, call{
-		method: http.MethodGet,
-		path:   instancePath(key.Service, key.ID),
-		query:  in(key.Namespace),
-	}, &got)
+	err = c.do(ctx, call{method: http.MethodGet, path: instancePath(key.Service, key.ID), query: in(key.Namespace)}, &got)
 	return got, err
 }
 
@@ -218,22 +201,13 @@ func (c *Client) Drain(ctx context.Context, key rollcall.Key, wait time.Duration
 	if wait > 0 {
 		q.Set("wait", wait.String())
 	}
-	err = c.do(ctx, call{
-		method: http.MethodPost,
-		path:   instancePath(key.Service, key.ID, "drain"),
-		query:  q,
-		wait:   wait,
-	}, &got)
+	err = c.do(ctx, call{method: http.MethodPost, path: instancePath(key.Service, key.ID, "drain"), query: q, wait: wait}, &got)
 	return got, err
 }
 
 // EndDrain gives a drained instance its traffic back.
 func (c *Client) EndDrain(ctx context.Context, key rollcall.Key) error {
-	return c.do(ctx, call{
-		method: http.MethodDelete,
-		path:   instancePath(key.Service, key.ID, "drain"),
-		query:  in(key.Namespace),
-	}, nil)
+	return c.do(ctx, call{method: http.MethodDelete, path: instancePath(key.Service, key.ID, "drain"), query: in(key.Namespace)}, nil)
 }
 
 // Override sets an operator's verdict on an instance. It stands above every
@@ -253,9 +227,5 @@ func (c *Client) Override(ctx context.Context, key rollcall.Key, o rollcall.Over
 
 // ClearOverride takes an operator's verdict back.
 func (c *Client) ClearOverride(ctx context.Context, key rollcall.Key) error {
-	return c.do(ctx, call{
-		method: http.MethodDelete,
-		path:   instancePath(key.Service, key.ID, "override"),
-		query:  in(key.Namespace),
-	}, nil)
+	return c.do(ctx, call{method: http.MethodDelete, path: instancePath(key.Service, key.ID, "override"), query: in(key.Namespace)}, nil)
 }

@@ -474,7 +474,7 @@ func (r *Registration) tell(kind NoticeKind, err error) {
 	case NoticeFailing:
 		log.Warn("the instance could not be registered or its lease kept; trying on", "err", err)
 	case NoticeReregistered:
-		log.Warn("the registry had forgotten the instance; it is registered again")
+		log.Warn("the registry did not know the instance or its session any more; it is registered again")
 	default:
 		log.Info(string(kind))
 	}

@@ -19,12 +19,7 @@ func (c *Client) Resolve(ctx context.Context, q rollcall.Query) (ans rollcall.An
 	if q.Service == "" {
 		return ans, rollcall.Invalid("service", "is required")
 	}
-	err = c.do(ctx, call{
-		method: http.MethodGet,
-		path:   servicePath(q.Service),
-		query:  q.Values(),
-		wait:   q.Wait,
-	}, &ans)
+	err = c.do(ctx, call{method: http.MethodGet, path: servicePath(q.Service), query: q.Values(), wait: q.Wait}, &ans)
 	return ans, err
 }
 

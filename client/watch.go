@@ -26,7 +26,8 @@ const (
 	EventReset EventType = "reset"
 	// EventPut is a new or changed instance: Revision, Instance.
 	EventPut EventType = "put"
-	// EventHealth is a new verdict on instances: Revision, IDs, Status, Reason.
+	// EventHealth is a new verdict on instances: Revision, IDs, Status, Reason, and
+	// EffectiveWeights unless they take no traffic.
 	EventHealth EventType = "health"
 	// EventRemove is an instance that is gone, or that the query no longer
 	// selects: Revision, ID, Reason.
@@ -42,22 +43,24 @@ const (
 type Event struct {
 	Type EventType `json:"type"`
 	// Namespace and Service say whose IDs, ID and Weights these are, in a watch
-	// of more than one service.
+	// of more than one service or of a named query.
 	Namespace string `json:"namespace,omitempty"`
 	Service   string `json:"service,omitempty"`
 
 	Revision rollcall.Revision `json:"revision,omitempty"`
 	// Token, where there is one, names the state that this event completes;
 	// as [rollcall.Query.After] it takes the watch up behind it.
-	Token      rollcall.Token      `json:"token,omitzero"`
-	Instances  []rollcall.Instance `json:"instances,omitzero"`
-	Instance   *rollcall.Instance  `json:"instance,omitempty"`
-	ID         string              `json:"id,omitempty"`
-	IDs        []string            `json:"ids,omitempty"`
-	Status     rollcall.Status     `json:"status,omitzero"`
-	Reason     string              `json:"reason,omitempty"`
-	Generation uint64              `json:"generation,omitempty"`
-	Weights    map[string]uint16   `json:"weights,omitempty"`
+	Token     rollcall.Token      `json:"token,omitzero"`
+	Instances []rollcall.Instance `json:"instances,omitzero"`
+	Instance  *rollcall.Instance  `json:"instance,omitempty"`
+	ID        string              `json:"id,omitempty"`
+	IDs       []string            `json:"ids,omitempty"`
+	Status    rollcall.Status     `json:"status,omitzero"`
+	Reason    string              `json:"reason,omitempty"`
+	// EffectiveWeights are those of IDs, in their order.
+	EffectiveWeights []uint16          `json:"effective_weights,omitempty"`
+	Generation       uint64            `json:"generation,omitempty"`
+	Weights          map[string]uint16 `json:"weights,omitempty"`
 }
 
 // watchSilence is for how long a stream may be silent before it counts as

@@ -218,7 +218,7 @@ func TestEventsAreDecodedWhole(t *testing.T) {
 		f := startFake(t)
 		script(f, []string{
 			`{"type":"put","revision":4,"instance":{"service":"payments","id":"p-1","lease":{"ttl":"3s"}}}`,
-			`{"type":"health","revision":5,"ids":["p-1","p-2"],"status":"unhealthy","reason":"lease: expired"}`,
+			`{"type":"health","revision":5,"ids":["p-1","p-2"],"status":"degraded","reason":"slow","effective_weights":[50,7]}`,
 			`{"type":"weights","generation":9,"weights":{"p-1":40}}`,
 			`{"type":"remove","revision":6,"namespace":"default","service":"payments","id":"p-1","reason":"deregistered"}`,
 			"hang",
@@ -235,7 +235,7 @@ func TestEventsAreDecodedWhole(t *testing.T) {
 		if i := evs[0].Instance; i == nil || i.ID != "p-1" || i.Lease.TTL != rollcall.Duration(3*time.Second) {
 			t.Errorf("put: %+v", evs[0])
 		}
-		if e := evs[1]; e.Status != rollcall.Unhealthy || !slices.Equal(e.IDs, []string{"p-1", "p-2"}) || e.Reason != "lease: expired" {
+		if e := evs[1]; e.Status != rollcall.Degraded || !slices.Equal(e.IDs, []string{"p-1", "p-2"}) || e.Reason != "slow" || !slices.Equal(e.EffectiveWeights, []uint16{50, 7}) {
 			t.Errorf("health: %+v", e)
 		}
 		if e := evs[2]; e.Generation != 9 || e.Weights["p-1"] != 40 {
@@ -376,6 +376,32 @@ func TestKeptInstancesAreAsLastKnown(t *testing.T) {
 			t.Errorf("%+v", gone)
 		}
 	})
+}
+
+// Whoever is told to take no traffic is kept with no weight, and with a weight
+// once it is told to take some.
+func TestKeptWeightsAreThoseOfTheVerdict(t *testing.T) {
+	m := newMemory(rollcall.Query{Service: "payments"})
+	now := time.Now()
+	key := rollcall.NewKey("", "payments", "p-2")
+	m.see(&Event{Type: EventSnapshot, Instances: []rollcall.Instance{{Service: "payments", ID: "p-1"}, {Service: "payments", ID: "p-2"}}}, false, now)
+	for _, c := range []struct {
+		of   []uint16
+		want uint16
+	}{{nil, 0}, {[]uint16{100, 50}, 50}, {nil, 0}} {
+		m.see(&Event{Type: EventHealth, IDs: []string{"p-1", "p-2"}, Status: rollcall.Degraded, EffectiveWeights: c.of}, false, now)
+		if w := m.known[key].EffectiveWeight; w == nil || *w != c.want {
+			t.Errorf("told %v, it is kept with weight %v, want %d", c.of, w, c.want)
+		}
+	}
+	// Those of a named query may be of a service that is not the one it is asked by.
+	other := rollcall.Instance{Namespace: "dr", Service: "spare", ID: "s-1"}
+	m.see(&Event{Type: EventSnapshot, Instances: []rollcall.Instance{other}}, false, now)
+	m.see(&Event{Type: EventReset}, true, now)
+	gone := m.expired(now.Add(holdFor))
+	if len(gone) != 1 || gone[0].Namespace != "dr" || gone[0].Service != "spare" || gone[0].ID != "s-1" {
+		t.Errorf("at last %+v is told to be gone", gone)
+	}
 }
 
 // A registry that is settling is asked again.

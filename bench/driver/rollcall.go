@@ -41,6 +41,13 @@ func RollcallChange(host string, weight int) wire.Template {
 		"Content-Type: application/merge-patch+json")
 }
 
+// RollcallMove says that an instance is at a latitude of so many degrees, and at a
+// longitude of its own.
+func RollcallMove(host string, lat int) wire.Template {
+	return wire.Request("PATCH", services+rcService+"/instances/"+rcID, host, `{"position":{"lat":`+strconv.Itoa(lat)+`,"lon":13.{id}}}`,
+		"Content-Type: application/merge-patch+json")
+}
+
 // Watched is the service that figures watch, of instances i-000000000 and so on: its
 // templates take the number of an instance for that of a service, so that the other number
 // is free to tell one change from another.

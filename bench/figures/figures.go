@@ -22,7 +22,7 @@ type Figure struct {
 
 // All returns the figures in the order of the table.
 func All() []Figure {
-	return []Figure{register, registerBatch, groupCommit, resolve, lookup, renew, overload, storm,
+	return []Figure{register, registerBatch, groupCommit, resolve, lookup, renew, positions, overload, storm,
 		watchLatency, watchFanout, watchIsolation, watchStalled, watchMemory, watchBytes,
 		memory,
 		expiry, restart, herd, heartbeatLoad, churn, curves, liveness}

@@ -58,6 +58,7 @@ func TestDriver(t *testing.T) {
 		"heartbeat batch": driver.RollcallHeartbeatBatch(addr, 7).Append(nil, next),
 		"resolve":         d.Resolve.Append(nil, 1, 0),
 		"change":          driver.RollcallChange(addr, 50).Append(nil, 1, 1),
+		"move":            driver.RollcallMove(addr, 50).Append(nil, 1, 1),
 		"news":            driver.RollcallNews(addr).Append(nil, 1, 1),
 	} {
 		if _, body, err := wire.Once(addr, request); err != nil || strings.Contains(string(body), `"unknown":[{`) {

@@ -8,11 +8,12 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 )
 
 func newEvents(e *env) *cobra.Command {
 	conn := connection{e: e}
-	var since, until timeFlag
+	var since, until flags.Time
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "events [SERVICE [ID]]",

@@ -58,7 +58,7 @@ func (e *env) listService(cmd *cobra.Command, c *client.Client, q rollcall.Query
 	t := e.table("ID", "ADDRESS", "PORTS", "HEALTH", "SINCE", "REASON", "ZONE", "WEIGHT", "VERSION")
 	for n := range ans.Instances {
 		i := &ans.Instances[n]
-		h := healthOf(i)
+		h := table.HealthOf(i)
 		t.Row(i.ID, i.Address, table.Ports(i.Ports), table.Status(i.Health), table.Ago(h.Since), h.Reason,
 			table.Zone(i.Locality), table.Weight(i), i.Version)
 	}
@@ -82,16 +82,8 @@ func (e *env) listInstances(cmd *cobra.Command, c *client.Client, where rollcall
 			}
 			continue
 		}
-		h := healthOf(&i)
+		h := table.HealthOf(&i)
 		t.Row(i.Namespace, i.Service, i.ID, i.Address, table.Ports(i.Ports), i.Node, table.Status(i.Health), table.Ago(h.Since), h.Reason)
 	}
 	return nil
-}
-
-// healthOf returns an instance's health, a zero one if there is none.
-func healthOf(i *rollcall.Instance) rollcall.Health {
-	if i.Health == nil {
-		return rollcall.Health{}
-	}
-	return *i.Health
 }

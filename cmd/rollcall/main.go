@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 )
 
 // version is set by the linker (-X main.version=v1.2.3); see build for where it
@@ -48,7 +50,7 @@ func (e *env) run(ctx context.Context, args []string) int {
 		return int(status)
 	}
 	fmt.Fprintf(e.err, "rollcall: %s\n", advice(err))
-	if _, ok := errors.AsType[usageError](err); ok {
+	if _, ok := errors.AsType[flags.Error](err); ok {
 		return exitUsage
 	}
 	return exitFailed

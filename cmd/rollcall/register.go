@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
@@ -18,7 +19,7 @@ const partingTime = 5 * time.Second
 
 func newRegister(e *env) *cobra.Command {
 	conn := connection{e: e}
-	var desc instanceFlags
+	var desc flags.Instance
 	var once bool
 	var grace time.Duration
 	cmd := &cobra.Command{
@@ -41,7 +42,7 @@ none unless --ttl asks for one.`,
   rollcall register payments --file instance.json`,
 		Args: takes(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			inst, err := desc.read(e, cmd)
+			inst, err := desc.Read(e.in, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -66,7 +67,7 @@ none unless --ttl asks for one.`,
 			return conn.with(func(c *client.Client) error {
 				ctx, stop := interruptible(cmd.Context())
 				defer stop()
-				opts := append(keep(&inst), client.WithGrace(grace))
+				opts := append(flags.Keep(&inst), client.WithGrace(grace))
 				reg, err := c.Register(ctx, inst, opts...)
 				if err != nil {
 					return err
@@ -88,7 +89,7 @@ none unless --ttl asks for one.`,
 	}
 	conn.flags(cmd)
 	conn.inNamespace(cmd, "the default one")
-	desc.flags(cmd)
+	desc.Add(cmd.Flags())
 	cmd.Flags().BoolVar(&once, "once", false, "register and return, without keeping a lease")
 	cmd.Flags().DurationVar(&grace, "grace", client.DefaultGrace, "`DURATION` between draining and deregistering")
 	return cmd

@@ -8,17 +8,17 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newResolve(e *env) *cobra.Command {
 	conn := connection{e: e}
 	var (
-		sel         selection
-		pick        int
+		sel         flags.Selection
 		port        string
 		quiet       bool
-		at          timeFlag
+		at          flags.Time
 		minRevision uint64
 		maxAge      time.Duration
 		consistent  bool
@@ -27,23 +27,28 @@ func newResolve(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resolve SERVICE",
 		Short: "Answer which instances of a service to call now",
-		Long: `Resolve prints the instances of a service that a caller should use now, best
-first where an order was asked for. --quiet prints just HOST:PORT lines, for
-scripts. A service without usable instances is an empty answer; one that nobody
-knows is a failure, and so is asking a server for what it cannot do yet, such as
---filter, --near, --pick and --subset.`,
+		Long: `Resolve prints the instances of a service that a caller should use now, or those
+that a named query of that name asks for: the nearest first if a place was given,
+with their distance. WEIGHT is the share of the traffic that each should get,
+relative to the others, and after a slash what it was registered with. --pick lets
+the registry choose one, by how busy they are. --quiet prints just HOST:PORT lines,
+for scripts. A service without usable instances is an empty answer; one that nobody
+knows is a failure.`,
 		Example: `  rollcall resolve payments
   rollcall resolve payments --cap canary=true --meta team=checkout
+  rollcall resolve payments --filter 'cap.gpu >= 2 && semver(version) >= semver("2.3.0")'
+  rollcall resolve drivers --near 52.52,13.40 --limit 3
+  rollcall resolve payments --near zone:eu-west/eu-west-1a --subset web-1
   rollcall resolve payments --health any --output json
-  curl "http://$(rollcall resolve payments --limit 1 --quiet --port http)/healthz"
+  curl "http://$(rollcall resolve payments --pick --quiet --port http)/healthz"
   rollcall resolve payments --after "$TOKEN" --wait 30s`,
 		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q, err := sel.read(conn.namespace, args[0])
+			q, err := sel.Read(conn.namespace, args[0])
 			if err != nil {
 				return err
 			}
-			q.Pick, q.At, q.MaxAge, q.Consistent, q.Wait = pick, at.Time, maxAge, consistent, wait
+			q.At, q.MaxAge, q.Consistent, q.Wait = at.Time, maxAge, consistent, wait
 			q.MinRevision = rollcall.Revision(minRevision)
 			return conn.with(func(c *client.Client) error {
 				ans, err := c.Resolve(cmd.Context(), q)
@@ -63,10 +68,9 @@ knows is a failure, and so is asking a server for what it cannot do yet, such as
 	}
 	conn.flags(cmd)
 	conn.inNamespace(cmd, "the default one")
-	sel.flags(cmd)
+	sel.Add(cmd.Flags())
+	sel.AddPick(cmd.Flags())
 	f := cmd.Flags()
-	f.IntVar(&pick, "pick", 0, "let the registry choose `N` by load; without a number, one")
-	f.Lookup("pick").NoOptDefVal = "1"
 	f.BoolVarP(&quiet, "quiet", "q", false, "print HOST:PORT lines and nothing else")
 	f.StringVar(&port, "port", "", "with --quiet, the `NAME` of the port; without, the only or the default one")
 	f.Var(&at, "at", "as it was at a `TIME`: RFC 3339, or a duration ago")
@@ -78,12 +82,7 @@ knows is a failure, and so is asking a server for what it cannot do yet, such as
 }
 
 func (e *env) answer(ans *rollcall.Answer) error {
-	t := e.table("ID", "ADDRESS", "PORTS", "HEALTH", "ZONE", "WEIGHT", "VERSION")
-	for n := range ans.Instances {
-		i := &ans.Instances[n]
-		t.Row(i.ID, i.Address, table.Ports(i.Ports), table.Status(i.Health), table.Zone(i.Locality), table.Weight(i), i.Version)
-	}
-	if err := t.Flush(); err != nil {
+	if err := table.Instances(e.out, ans).Flush(); err != nil {
 		return err
 	}
 	switch {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
@@ -32,7 +33,7 @@ Start a server, register something and look it up:
   rollcall register payments --port 8080
   rollcall resolve payments
 
-Verbs other than serve, restore, version and completion talk to the server at
+Verbs other than serve, demo, restore, version and completion talk to the server at
 ROLLCALL_ADDR (or --addr), 127.0.0.1:7070 by default, with the token in
 ROLLCALL_TOKEN if there is one. The exit status is 0 if all went well, 1 if
 something failed and 2 if the command line is at fault.`,
@@ -78,7 +79,7 @@ something failed and 2 if the command line is at fault.`,
 	for group, verbs := range map[string][]*cobra.Command{
 		groupServer:   {newServe(e), newStatus(e), newBackup(e), newRestore(e), newBench(e)},
 		groupRegister: {newRegister(e), newRun(e), newDrain(e), newDeregister(e)},
-		groupLook:     {newServices(e), newInstances(e), newResolve(e), newWatch(e), newWatchers(e), newWhy(e), newEvents(e), newGuards(e)},
+		groupLook:     {newServices(e), newInstances(e), newResolve(e), newWatch(e), newWatchers(e), newWhy(e), newEvents(e), newGuards(e), newQuery(e)},
 		"":            {newVersion(e), newCompletion(e)},
 	} {
 		for _, v := range verbs {
@@ -90,12 +91,8 @@ something failed and 2 if the command line is at fault.`,
 	return root
 }
 
-// usageError is a mistake in the command line.
-type usageError struct{ text string }
-
-func (e usageError) Error() string { return e.text }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+// usagef returns a mistake in the command line.
+func usagef(format string, args ...any) error { return flags.Errorf(format, args...) }
 
 // takes returns a validator of the number of arguments; most below 0 is no
 // bound.

@@ -31,6 +31,14 @@ func TestEveryVerbTeaches(t *testing.T) {
 		for line := range strings.Lines(c.Example) {
 			checkExample(t, root, c.Name(), line)
 		}
+		for _, below := range c.Commands() {
+			if below.Short == "" || below.Args == nil {
+				t.Errorf("%s has no short help, or takes whatever comes", below.CommandPath())
+			}
+			for line := range strings.Lines(below.Example) {
+				checkExample(t, root, c.Name(), line)
+			}
+		}
 	}
 }
 
@@ -43,7 +51,14 @@ func TestHelpSaysWhoTalksToTheServer(t *testing.T) {
 	}
 	silent := strings.FieldsFunc(strings.ReplaceAll(said[1], " and ", ","), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
 	for _, c := range root.Commands() {
-		if talks := c.Flags().Lookup("addr") != nil; talks == slices.Contains(silent, c.Name()) {
+		if c.Hidden {
+			continue
+		}
+		talks := c.Flags().Lookup("addr") != nil
+		for _, below := range c.Commands() {
+			talks = below.Flags().Lookup("addr") != nil
+		}
+		if talks == slices.Contains(silent, c.Name()) {
 			t.Errorf("%s talks to a server: %v; the help says other than %q", c.Name(), talks, silent)
 		}
 	}
@@ -57,7 +72,7 @@ func checkExample(t *testing.T, root *cobra.Command, verb, line string) {
 	if !ok {
 		return
 	}
-	cmd, _, err := root.Find([]string{verb})
+	cmd, _, err := root.Find(append([]string{verb}, strings.Fields(rest)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +100,7 @@ func TestTokenIsSentAndNeverShown(t *testing.T) {
 	vars := map[string]string{"ROLLCALL_ADDR": s.URL, "ROLLCALL_TOKEN": "s3cret"}
 	for _, verb := range [][]string{
 		{"status"}, {"services"}, {"instances"}, {"events"}, {"watch"}, {"resolve", "x"}, {"drain", "x", "y"},
+		{"query", "list"}, {"query", "get", "x"}, {"query", "put", "x", "--service", "y"}, {"query", "delete", "x"},
 		{"deregister", "x", "y"}, {"register", "x", "--once"}, {"backup", "-"},
 	} {
 		got = ""

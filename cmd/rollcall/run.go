@@ -14,6 +14,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 )
 
 // Exit statuses of run for commands that do not start, as shells have them.
@@ -24,7 +25,7 @@ const (
 
 func newRun(e *env) *cobra.Command {
 	conn := connection{e: e}
-	var desc instanceFlags
+	var desc flags.Instance
 	var service string
 	var grace time.Duration
 	cmd := &cobra.Command{
@@ -45,7 +46,7 @@ cannot be run.`,
   rollcall run --service web --port http=3000 --grace 5s --cap canary=true -- npm start`,
 		Args: takes(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			inst, err := desc.read(e, cmd)
+			inst, err := desc.Read(e.in, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -75,7 +76,7 @@ cannot be run.`,
 	conn.flags(cmd)
 	conn.inNamespace(cmd, "the default one")
 	cmd.Flags().StringVarP(&service, "service", "s", "", "`NAME` of the service")
-	desc.flags(cmd)
+	desc.Add(cmd.Flags())
 	cmd.Flags().DurationVar(&grace, "grace", client.DefaultGrace, "`DURATION` between draining and passing SIGTERM on")
 	return cmd
 }
@@ -103,7 +104,7 @@ func (e *env) runAs(ctx context.Context, c *client.Client, inst rollcall.Instanc
 		close(ended)
 	}()
 
-	opts := append(keep(&inst), client.WithGrace(0))
+	opts := append(flags.Keep(&inst), client.WithGrace(0))
 	reg, err := c.Keep(inst, opts...)
 	if err != nil {
 		fmt.Fprintf(e.err, "rollcall: %s runs unregistered: %v\n", args[0], err)

@@ -6,12 +6,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newServices(e *env) *cobra.Command {
 	conn := connection{e: e}
-	var at timeFlag
+	var at flags.Time
 	cmd := &cobra.Command{
 		Use:   "services",
 		Short: "List services with counts of their instances",

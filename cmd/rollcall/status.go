@@ -47,12 +47,12 @@ func (e *env) status(s *rollcall.ServerStatus) error {
 	}
 	writes := "taken"
 	if !s.Writable {
-		writes = join("refused", s.Reason)
+		writes = table.Join("refused", s.Reason)
 	}
 	t := e.table("STATE", state)
 	t.Row("WRITES", writes)
 	t.Row("SERVICES", strconv.Itoa(s.Services))
-	t.Row("INSTANCES", join(strconv.Itoa(s.Instances), table.Health(s.Health)))
+	t.Row("INSTANCES", table.Join(strconv.Itoa(s.Instances), table.Health(s.Health)))
 	t.Row("WATCHERS", strconv.Itoa(s.Watchers))
 	t.Row("SESSIONS", strconv.Itoa(s.Sessions))
 	if s.Guards > 0 || s.Panics > 0 {

@@ -8,27 +8,32 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 	"github.com/rollcall-registry/rollcall/cmd/rollcall/table"
 )
 
 func newWhy(e *env) *cobra.Command {
 	conn := connection{e: e}
-	var sel selection
-	var at timeFlag
+	var sel flags.Selection
+	var at flags.Time
 	cmd := &cobra.Command{
 		Use:   "why SERVICE [ID]",
 		Short: "Explain why instances are in an answer, or are not",
 		Long: `Why explains the answer that "rollcall resolve" gives with the same flags: for
 each instance of the service, those of the answer first and in its order, whether
-it is in, and why. About one instance it prints all that is known for and against
-it. With --at it explains an answer of the past.`,
+it is in, and why: the condition that it does not meet, nearer ones that bear the
+traffic, a limit or a subset without room for it. With --pick it shows all that the
+registry chooses from. About one instance it prints all that is known for and
+against it. With --at it explains an answer of the past.`,
 		Example: `  rollcall why payments
   rollcall why payments payments-7f9c
   rollcall why payments --cap gpu=2 --limit 3
+  rollcall why payments --filter 'cap.gpu >= 2 || "gpu" in meta'
+  rollcall why payments payments-7f9c --near zone:eu-west/eu-west-1a --subset web-1
   rollcall why payments payments-7f9c --at 20m`,
 		Args: takes(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			q, err := sel.read(conn.namespace, args[0])
+			q, err := sel.Read(conn.namespace, args[0])
 			if err != nil {
 				return err
 			}
@@ -52,7 +57,8 @@ it. With --at it explains an answer of the past.`,
 	}
 	conn.flags(cmd)
 	conn.inNamespace(cmd, "the default one")
-	sel.flags(cmd)
+	sel.Add(cmd.Flags())
+	sel.AddPick(cmd.Flags())
 	cmd.Flags().Var(&at, "at", "as it was at a `TIME`: RFC 3339, or a duration ago")
 	return cmd
 }
@@ -70,15 +76,11 @@ func (e *env) explain(x *rollcall.Explanation, single bool) error {
 	if x.Panic {
 		fmt.Fprintf(e.err, "rollcall: %s is in panic: too few instances are routable, so all that may work are served\n", table.Clean(x.Service))
 	}
-	t := e.table("IN", "ID", "SINCE", "WHY")
-	for _, i := range x.Instances {
-		t.Row(yes(i.In), i.ID, table.Ago(i.Health.Since), i.Why)
-	}
-	if err := t.Flush(); err != nil || !single {
+	if err := table.Explanation(e.out, x).Flush(); err != nil || !single {
 		return err
 	}
 	fmt.Fprintln(e.out)
-	t = e.table("SOURCE", "SAYS", "SINCE", "REASON")
+	t := e.table("SOURCE", "SAYS", "SINCE", "REASON")
 	for _, i := range x.Instances {
 		for _, ev := range i.Evidence {
 			t.Row(string(ev.Source), ev.Status.String(), table.Ago(ev.Since), ev.Reason)
@@ -88,11 +90,4 @@ func (e *env) explain(x *rollcall.Explanation, single bool) error {
 		}
 	}
 	return t.Flush()
-}
-
-func yes(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
 }

@@ -28,7 +28,7 @@ const (
 	Register Action = "register" // register, update, renew, drain, deregister an instance
 	Hold     Action = "hold"     // open a session; what is registered in it is asked for by itself
 	Report   Action = "report"   // what a caller saw of a service's instances
-	Operate  Action = "operate"  // override, settings, end a guard
+	Operate  Action = "operate"  // override, settings, named queries, end a guard
 	Inspect  Action = "inspect"  // status, events, guards, watchers, why
 	Export   Action = "export"   // backup
 )

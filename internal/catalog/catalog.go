@@ -32,7 +32,7 @@ type Event struct {
 	// read back.
 	Committed time.Time
 	Service   rollcall.ServiceKey
-	ID        string // empty: the service's settings
+	ID        string // empty: the service as a whole, or the query of that name
 	Before    *Item
 	After     *Item
 	// Was is the image of the service's settings before, where ID is empty.
@@ -74,6 +74,7 @@ type Catalog struct {
 	// The writer's own.
 	edit      uint64 // numbers the drafts between two publications
 	next      *Snapshot
+	queried   uint64 // the edit in which next's queries were copied
 	drafts    map[rollcall.ServiceKey]*View
 	committed time.Time // of the entry that is being applied
 	dirty     bool      // something was applied
@@ -264,6 +265,8 @@ func (c *Catalog) change(ch *rollcall.Change) error {
 		c.decided(ch, b.Service, was)
 	case rollcall.GuardPut:
 		c.guard(ch, b)
+	case rollcall.QueryPut:
+		c.query(ch, b)
 	case rollcall.Unknown:
 		c.keep(ch, b)
 	default:
@@ -520,8 +523,8 @@ func (c *Catalog) Forget(before time.Time, most int) {
 	c.dirty = true
 }
 
-// difference tells what became of each instance between two snapshots, whatever
-// lies between them. Unchanged instances are not mentioned.
+// difference tells what became of each instance and each named query between two
+// snapshots, whatever lies between them. Those that are unchanged are not mentioned.
 func difference(old, now *Snapshot) (events []Event) {
 	for v := range now.Views(rollcall.ServiceKey{}) {
 		was := old.View(*v.key)
@@ -542,6 +545,9 @@ func difference(old, now *Snapshot) (events []Event) {
 				events = append(events, Event{Revision: now.revision, Service: *v.key, ID: i.ID(), Before: i, Reset: true})
 			}
 		}
+	}
+	for _, key := range otherQueries(old, now) {
+		events = append(events, Event{Revision: now.revision, Service: key, Reset: true})
 	}
 	return events
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/record"
@@ -27,6 +28,9 @@ func dump(s *Snapshot) string {
 		for i := range v.All() {
 			b.WriteString(show(i))
 		}
+	}
+	for q := range s.Queries("", rollcall.ServiceKey{}) {
+		fmt.Fprintf(&b, "%+v\n", *q)
 	}
 	return b.String()
 }
@@ -57,6 +61,7 @@ type model struct {
 	overrides map[rollcall.Key]*rollcall.Override
 	gone      map[rollcall.Key]time.Time // since when an override waits
 	panics    map[rollcall.ServiceKey]float64
+	queries   map[rollcall.ServiceKey]*rollcall.NamedQuery
 }
 
 type modelInstance struct {
@@ -151,6 +156,12 @@ func (m *model) apply(c rollcall.Change) {
 	case rollcall.SettingsPut:
 		m.known[b.Service] = c.Revision
 		m.panics[b.Service] = *b.Settings.Panic
+	case rollcall.QueryPut:
+		if delete(m.queries, b.Name); b.Query != nil {
+			q := *b.Query
+			q.Revision, q.UpdatedAt, q.By = c.Revision, c.At, c.By
+			m.queries[b.Name] = &q
+		}
 	}
 }
 
@@ -168,6 +179,9 @@ func (m *model) compare(t *testing.T, s *Snapshot) {
 	t.Helper()
 	if s.Instances() != len(m.instances) || s.Services() != len(m.known) {
 		t.Fatalf("%d instances of %d services, want %d of %d", s.Instances(), s.Services(), len(m.instances), len(m.known))
+	}
+	if diff := cmp.Diff(m.queries, s.queries, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("named queries:\n%s", diff)
 	}
 	for key, rev := range m.known {
 		v := s.View(key)
@@ -247,7 +261,7 @@ func (g *generator) change(m *model) rollcall.Change {
 	g.now = g.now.Add(time.Duration(g.rng.IntN(int(time.Minute))))
 	c := rollcall.Change{At: g.now, By: "test"}
 	key := g.key()
-	switch n := g.rng.IntN(20); {
+	switch n := g.rng.IntN(22); {
 	case n < 9:
 		i := rollcall.Instance{
 			Service: strings.ToUpper(key.Service), ID: key.ID, Version: g.pick("1", "2", "3"),
@@ -290,6 +304,13 @@ func (g *generator) change(m *model) rollcall.Change {
 			put.Override = &rollcall.Override{Status: rollcall.Unhealthy, Reason: "by hand", By: "op", Since: g.now}
 		}
 		c.Body = put
+	case n < 21: // also of names that no service has
+		put := rollcall.QueryPut{Name: rollcall.NewServiceKey("", fmt.Sprintf("s%d", g.rng.IntN(16)))}
+		if g.rng.IntN(2) == 0 {
+			put.Query = &rollcall.NamedQuery{Name: strings.ToUpper(put.Name.Service), Service: key.Service, Limit: g.rng.IntN(2)}
+			put.Query.Normalize()
+		}
+		c.Body = put
 	default:
 		c.Body = rollcall.SettingsPut{Service: key.ServiceKey, Settings: &rollcall.Settings{Panic: new([]float64{0, 0.5, 1}[g.rng.IntN(3)])}}
 	}
@@ -306,7 +327,7 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("-seed %d", *seed)
 	g := &generator{rand.New(rand.NewPCG(*seed, 0)), time.Unix(1_700_000_000, 0).UTC()}
-	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}, map[rollcall.Key]time.Time{}, map[rollcall.ServiceKey]float64{}}
+	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}, map[rollcall.Key]time.Time{}, map[rollcall.ServiceKey]float64{}, map[rollcall.ServiceKey]*rollcall.NamedQuery{}}
 	const id = rollcall.LogID("0123456789abcdef")
 	c := New()
 	apply := func(c *Catalog, e rollcall.Entry) {
@@ -385,6 +406,13 @@ func TestModel(t *testing.T) {
 			told := map[rollcall.Key]bool{}
 			for _, e := range events {
 				told[rollcall.Key{ServiceKey: e.Service, ID: e.ID}] = true
+			}
+			for key := range m.queries {
+				was, is := before.Query(key), got.Query(key)
+				differs := was == nil || was.Revision != is.Revision || !was.Same(is)
+				if told[rollcall.Key{ServiceKey: key}] != (follows && differs) {
+					t.Fatalf("query %v: a reset tells it: %v; it was %+v and is %+v", key, !differs, was, is)
+				}
 			}
 			for key := range seen {
 				if was, is := show(before.Item(key)), show(got.Item(key)); told[key] != (follows && was != is) {

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -22,12 +23,14 @@ type Item struct {
 	idLen       uint32
 	status      rollcall.Status
 	forced      bool // in answers although unhealthy: its service is in panic
+	idle        bool // it has weight 0
 }
 
 // write gives an item that is being made its id and record, in memory of its
 // own: what comes from the log shares that of its whole page.
 func (i *Item) write(id string, r rollcall.Record) {
 	i.text, i.idLen = id+string(r), uint32(len(id))
+	i.idle = record.Weight(r) == 0
 }
 
 // evidence is what is known of an instance beyond "healthy, no checks".
@@ -55,6 +58,10 @@ func (i *Item) Status() rollcall.Status { return i.status }
 // Usable reports whether a resolver returns the instance to whoever asks for
 // what can be used.
 func (i *Item) Usable() bool { return i.status.Usable() || i.forced }
+
+// Idle reports whether the instance takes no new traffic, because it was registered
+// with a weight of 0.
+func (i *Item) Idle() bool { return i.idle }
 
 // Forced reports whether it does so only because the service is in panic.
 func (i *Item) Forced() bool { return i.forced }
@@ -150,12 +157,23 @@ func Fetch(items []*Item) (sum byte) {
 // Writer writes items as JSON to the end of its B.
 type Writer struct{ record.Writer }
 
-// Append writes i as JSON, as if it were unpacked; at is where the instance has
-// moved since it was registered, nil if it has not.
-func (w *Writer) Append(i *Item, at *rollcall.Position) {
-	w.Writer.Append(i.Key(), i.Record(), &record.Added{
-		Position: at, Health: i.Health(), Revision: i.revision, Incarnation: i.incarnation, RegisteredAt: i.Registered(),
-	})
+// Shown is what an instance is shown with that is not in the log.
+type Shown struct {
+	Position   *rollcall.Position // where it has moved since it was registered; nil if it has not
+	Weight     uint16             // effective
+	Kilometres float64            // how far it is; infinite where it is not known or not asked
+}
+
+// Append writes i as JSON, as if it were unpacked.
+func (w *Writer) Append(i *Item, s *Shown) {
+	a := record.Added{
+		Position: s.Position, Health: i.Health(), Revision: i.revision, Incarnation: i.incarnation, RegisteredAt: i.Registered(),
+		EffectiveWeight: &s.Weight,
+	}
+	if !math.IsInf(s.Kilometres, 0) {
+		a.Kilometres = &s.Kilometres
+	}
+	w.Writer.Append(i.Key(), i.Record(), &a)
 }
 
 // Health returns the verdict and the standing of each check.
@@ -177,6 +195,16 @@ func (i *Item) Health() rollcall.Health {
 // at no cost where it is the same memory.
 func (i *Item) sameRegistration(o *Item) bool {
 	return i.revision == o.revision && i.incarnation == o.incarnation && i.text == o.text
+}
+
+// Alike reports whether i and o were registered alike, but for where they are.
+func (i *Item) Alike(o *Item) bool {
+	if i.text == o.text {
+		return true
+	}
+	before, after := record.Unplaced(i.Record())
+	b, a := record.Unplaced(o.Record())
+	return before == b && after == a && i.ID() == o.ID()
 }
 
 // find returns where slot's finding is, or would be.

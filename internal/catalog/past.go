@@ -55,6 +55,12 @@ func (v *View) Image() string {
 	if v == nil || v.settings == nil {
 		return ""
 	}
+	return v.marker()
+}
+
+// marker is the image of a service's settings, set or not: that the service is
+// known is in it.
+func (v *View) marker() string {
 	c := rollcall.Change{Revision: v.revision, Body: rollcall.SettingsPut{Service: *v.key, Settings: v.settings}}
 	return string(record.AppendToEntry(record.AppendEntry(nil, max(v.revision, 1), 0, nil), &c))
 }
@@ -144,6 +150,7 @@ func (c *Catalog) Past(now *Snapshot, service rollcall.ServiceKey, before map[ro
 	if err := flush(false); err != nil {
 		return nil, err
 	}
+	past.next.queries = now.queries
 	s, _ := past.Publish()
 	return s, nil
 }

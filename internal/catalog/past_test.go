@@ -21,7 +21,7 @@ func TestPast(t *testing.T) {
 	}
 	t.Logf("-seed %d", *seed)
 	g := &generator{rand.New(rand.NewPCG(*seed, 1)), time.Unix(1_700_000_000, 0).UTC()}
-	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}, map[rollcall.Key]time.Time{}, map[rollcall.ServiceKey]float64{}}
+	m := &model{map[rollcall.Key]*modelInstance{}, map[rollcall.ServiceKey]rollcall.Revision{}, map[rollcall.Key]*rollcall.Override{}, map[rollcall.Key]time.Time{}, map[rollcall.ServiceKey]float64{}, map[rollcall.ServiceKey]*rollcall.NamedQuery{}}
 	c := New()
 	apply := func(e rollcall.Entry) []Event {
 		t.Helper()

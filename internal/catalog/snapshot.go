@@ -21,9 +21,10 @@ type Snapshot struct {
 	services  trie
 	names     *btree.BTreeG[*rollcall.ServiceKey] // copy-on-write, in order
 	instances int
-	panics    int                                     // services
-	guards    map[rollcall.ServiceKey]*rollcall.Guard // copied on change, which is rare
-	unknown   map[unknownKey]rollcall.Change          // this too
+	panics    int                                          // services
+	guards    map[rollcall.ServiceKey]*rollcall.Guard      // copied on change, which is rare
+	queries   map[rollcall.ServiceKey]*rollcall.NamedQuery // these too; nil if there are none
+	unknown   map[unknownKey]rollcall.Change               // and these
 }
 
 type unknownKey struct {
@@ -103,6 +104,11 @@ func (s *Snapshot) State() iter.Seq[rollcall.Change] {
 		}
 		for _, g := range s.Guards() {
 			if !yield(rollcall.Change{At: g.Since, Revision: s.revision, Body: rollcall.GuardPut{Service: g.Key(), Guard: g}}) {
+				return
+			}
+		}
+		for c := range s.queryChanges() {
+			if !yield(c) {
 				return
 			}
 		}

@@ -93,7 +93,7 @@ func (v *View) Get(id string) *Item {
 	if p == nil {
 		p = new(Item)
 	}
-	p.write(id, "")
+	p.text, p.idLen = id, uint32(len(id))
 	i, _ := v.items.Get(p)
 	p.text, p.idLen = "", 0
 	v.shared.probes.Put(p)

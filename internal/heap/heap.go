@@ -1,4 +1,4 @@
-// Package heap paces the garbage collector.
+// Package heap paces the garbage collector, and tells what memory it holds.
 package heap
 
 import (
@@ -67,4 +67,11 @@ func Pace(ctx context.Context) {
 			debug.SetGCPercent(want)
 		}
 	}
+}
+
+// Held returns how much memory the Go runtime holds from the system.
+func Held() uint64 {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64() - s[1].Value.Uint64()
 }

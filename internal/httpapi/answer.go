@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -35,11 +36,13 @@ const (
 
 // json answers with v, which no hot path does.
 func (r *request) json(s *Server, code int, v any) (int, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // it is read by people, and never as HTML
+	if err := e.Encode(v); err != nil {
 		return 0, err
 	}
-	return r.send(s, code, append(b, '\n'))
+	return r.send(s, code, b.Bytes())
 }
 
 // send answers with a JSON body, compressed if the caller takes that and it is

@@ -181,6 +181,10 @@ func BenchmarkHeartbeatWithLoad(b *testing.B) {
 	benchmarkHandler(b, "POST", "/api/v1/services/payments/instances/payments-0001/heartbeat", `{"load":{"utilization":0.5,"in_flight":3}}`, 10)
 }
 
+func BenchmarkMove(b *testing.B) {
+	benchmarkHandler(b, "PATCH", "/api/v1/services/payments/instances/payments-0001", `{"position":{"lat":52.5201,"lon":13.4047}}`, 10)
+}
+
 // BenchmarkRenewal is a PUT of what is registered already: all of a
 // registration but the log.
 func BenchmarkRenewal(b *testing.B) {
@@ -266,6 +270,7 @@ func BenchmarkSockets(b *testing.B) {
 		text      string
 	}{
 		{"heartbeat", 10, "POST /api/v1/services/payments/instances/payments-0001/heartbeat HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"},
+		{"move", 10, "PATCH /api/v1/services/payments/instances/payments-0001 HTTP/1.1\r\nHost: x\r\nContent-Length: 42\r\n\r\n" + `{"position":{"lat":52.5201,"lon":13.4047}}`},
 		{"resolve10", 10, "GET /api/v1/services/payments HTTP/1.1\r\nHost: x\r\n\r\n"},
 		{"resolve100", 100, "GET /api/v1/services/payments HTTP/1.1\r\nHost: x\r\n\r\n"},
 	} {
@@ -274,8 +279,9 @@ func BenchmarkSockets(b *testing.B) {
 		fleet(b, reg, "payments", c.instances)
 		method, rest, _ := strings.Cut(c.text, " ")
 		path, _, _ := strings.Cut(rest, " ")
+		_, sent, _ := strings.Cut(c.text, "\r\n\r\n")
 		body := &body{sink: sink{header: http.Header{}}}
-		h.ServeHTTP(body, request(b, method, path, ""))
+		h.ServeHTTP(body, request(b, method, path, sent))
 		b.Run(c.name+"/bare", func(b *testing.B) { overSockets(b, bare(body.all), c.text) })
 		b.Run(c.name+"/rollcall", func(b *testing.B) { overSockets(b, h, c.text) })
 	}

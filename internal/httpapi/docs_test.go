@@ -165,7 +165,6 @@ func TestNothingIsSilentlyIgnored(t *testing.T) {
 	for name, places := range map[string][][]string{
 		"dns_ttl":       {{"components", "schemas", "Settings", "properties", "dns_ttl"}},
 		"position_rate": {{"components", "schemas", "Settings", "properties", "position_rate"}},
-		"warmup":        {{"components", "schemas", "Instance", "properties"}, {"components", "schemas", "Registration", "properties"}},
 	} {
 		if !regexp.MustCompile("(?m)^\\| `" + name + "` \\|.*(no|without) effect").Match(text) {
 			t.Errorf("%s does not say that %s has no effect", reference, name)

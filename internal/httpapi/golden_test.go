@@ -71,6 +71,7 @@ var volatile = []struct {
 	is string
 }{
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
+	{regexp.MustCompile(`[0-9a-f]{16}-(\d+)-\d{19,}`), "LOGID-$1-RESULT"},
 	{regexp.MustCompile(`[0-9a-f]{16}-(\d+-\d+)`), "LOGID-$1"},
 	{regexp.MustCompile(`"log_id":"[0-9a-f]{16}"`), `"log_id":"LOGID"`},
 	{regexp.MustCompile(`"[A-Z2-7]{16}"`), `"SUBSCRIPTION"`},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ func TestOversize(t *testing.T) {
 		{"POST", "/api/v1/services/s/instances/i/heartbeat"},
 		{"PUT", "/api/v1/services/s/instances/i/override"},
 		{"PUT", "/api/v1/services/s/settings"},
+		{"PUT", "/api/v1/queries/q"},
 	} {
 		r := w.do(c.method, c.path, "{}"+pad)
 		if got := r.problem(413, ""); !strings.Contains(got, "1000 bytes") || !r.Close {
@@ -314,11 +316,55 @@ func TestKeptAnswersDie(t *testing.T) {
 	}
 }
 
+// Selections that are made to cost much are refused, or stopped, and cost little.
+func TestHostileSelections(t *testing.T) {
+	w := newWorld(t, httpapi.Options{})
+	numbers := "[" + strings.TrimSuffix(strings.Repeat("1,", 200), ",") + "]"
+	for n := range 20 {
+		w.put("payments", fmt.Sprintf("p-%d", n), `{"address":"10.0.0.1","version":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab","capabilities":{"n":`+numbers+`}}`)
+	}
+	for _, c := range []struct {
+		name, value, field string
+		code               int
+	}{
+		{"filter", strings.Repeat("true || ", 600) + "true", "filter", 400},
+		{"filter", strings.Repeat("(", 1000) + "true" + strings.Repeat(")", 1000), "filter", 400},
+		{"filter", strings.Repeat("!", 3000) + "true", "", 200}, // which is as good as none
+		{"filter", "cap.n.all(a, cap.n.all(b, cap.n.all(c, a + b + c > 0)))", "filter", 400},
+		{"filter", "cap.n.all(a, cap.n.all(b, a + b > 0))", "", 200},
+		{"filter", `version.matches("(a*)*(a*)*(a*)*(a*)*c")`, "", 200},
+		{"filter", `version.matches("((a{1,100}){1,100}){1,100}")`, "filter", 400},
+		{"filter", `id.matches(version)`, "filter", 400},
+		{"filter", "\xff\xfe", "filter", 400},
+		{"filter", "\x00", "filter", 400},
+		{"near", "NaN,0", "near", 400},
+		{"near", "0,Inf", "near", 400},
+		{"near", "1e400,0", "near", 400},
+		{"near", "zone:" + strings.Repeat("x/", 1000), "near", 400},
+		{"near", "instance:" + strings.Repeat("x", 1000) + "/y", "near", 400},
+		{"subset", strings.Repeat("x", 257), "subset", 400},
+		{"pick", "2147483647", "pick", 400},
+		{"limit", "2147483647", "", 200},
+	} {
+		r := w.do("GET", "/api/v1/services/payments?"+url.Values{c.name: {c.value}}.Encode(), "")
+		if c.code == 400 {
+			if detail := r.problem(400, c.field); len(detail) > 600 {
+				t.Errorf("%s=%.40s… is refused in %d bytes: %.100s…", c.name, c.value, len(detail), detail)
+			}
+			continue
+		}
+		r.want(c.code)
+	}
+}
+
 func FuzzQuery(f *testing.F) {
 	f.Add("")
 	f.Add("namespace=shop&health=any&cap.gpu=2&cap.gpu=3&meta.team=a%26b&limit=5&caller=web")
 	f.Add("min_revision=7&max_age=5s&consistent=1&after=0123456789abcdef-7-1&wait=30s")
 	f.Add("filter=cap.gpu+%3E%3D+2&near=52.52,13.40&pick=1&subset=me&subset_size=20&at=2026-01-02T15:04:05Z")
+	f.Add("filter=%22av1%22+in+cap.codecs+%26%26+semver(version)+%3E%3D+semver(%222.3.0%22)&near=zone:eu-west/eu-west-1a&limit=3")
+	f.Add("near=instance:payments/p-1%2F2&subset=web%00&subset_size=2147483648&pick=0")
+	f.Add("near=-0,180&near=NaN,Inf&filter=&subset_size=+20&pick=1e2")
 	f.Add("%zz&;&&a=b&limit=-1")
 	f.Fuzz(func(t *testing.T, raw string) {
 		q, err := httpapi.ParseQuery(raw)

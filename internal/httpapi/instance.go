@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -154,7 +155,7 @@ func (r *request) condition() (match rollcall.Revision, exists bool, err error) 
 	}
 	n, err := strconv.ParseUint(strings.Trim(strings.Join(h, ","), `"`), 10, 64)
 	if err != nil || n == 0 {
-		return 0, false, rollcall.Invalid("If-Match", fmt.Sprintf("%.40q is not the revision of an instance, as its revision and ETag say it", strings.Join(h, ",")))
+		return 0, false, rollcall.Invalid("If-Match", fmt.Sprintf("%.40q is not a revision, as the one of what is there and its ETag say it", strings.Join(h, ",")))
 	}
 	return rollcall.Revision(n), false, nil
 }
@@ -162,11 +163,15 @@ func (r *request) condition() (match rollcall.Revision, exists bool, err error) 
 // sendInstance answers with an instance. Its revision is its ETag, for
 // If-Match; it is no word on its health.
 func (s *Server) sendInstance(r *request, code int, i *rollcall.Instance) (int, error) {
-	r.w.Header()["Etag"] = []string{`"` + strconv.FormatUint(uint64(i.Revision), 10) + `"`}
 	b := s.scratch.Get().(*[]byte)
 	defer s.scratch.Put(b)
 	*b = append(i.AppendJSON((*b)[:0]), '\n')
-	return r.write(s, code, *b)
+	return s.sendWhole(r, code, i.Revision, *b)
+}
+
+func (s *Server) sendWhole(r *request, code int, rev rollcall.Revision, body []byte) (int, error) {
+	r.w.Header()["Etag"] = []string{`"` + strconv.FormatUint(uint64(rev), 10) + `"`}
+	return r.write(s, code, body)
 }
 
 // instance answers with one instance, whole.
@@ -208,6 +213,10 @@ func (s *Server) update(r *request) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if p, ok := d.Position(); ok && match == 0 && !exists && math.Abs(p.Lat) <= 90 && math.Abs(p.Lon) <= 180 {
+		s.done(d)
+		return s.move(r, p)
+	}
 	patch, err := d.Patch(r.key())
 	s.done(d)
 	if err != nil {
@@ -227,6 +236,25 @@ func (s *Server) update(r *request) (int, error) {
 		return 0, err
 	}
 	return s.sendInstance(r, http.StatusOK, &got)
+}
+
+// move is an update that says where an instance is and no more, which some do
+// thousands of times a second. A place that does not exist is refused as in any
+// other.
+func (s *Server) move(r *request, p rollcall.Position) (int, error) {
+	item, load, err := s.reg.Move(r.ctx, r.key(), p)
+	if err != nil {
+		return 0, err
+	}
+	b := s.scratch.Get().(*[]byte)
+	defer s.scratch.Put(b)
+	body := s.appendItem((*b)[:0], item, nil)
+	if load != nil {
+		body = load.AppendJSON(append(body[:len(body)-1], `,"load":`...))
+		body = append(body, '}')
+	}
+	*b = append(body, '\n')
+	return s.sendWhole(r, http.StatusOK, item.Revision(), *b)
 }
 
 // sameProbes reports whether the same is probed of two instances. Whoever vouches for

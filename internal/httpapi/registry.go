@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
@@ -18,6 +19,7 @@ type Registry interface {
 	Instances
 	Catalog
 	Watches
+	NamedQueries
 	Operator
 }
 
@@ -32,6 +34,9 @@ type Instances interface {
 	// Update changes what edit changes; edit may be called again with newer
 	// contents and must have no other effect.
 	Update(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision, edit func(*rollcall.Instance) error) (rollcall.Instance, error)
+	// Move says where an instance is: an update of its position alone. The load is
+	// nil if none is known.
+	Move(ctx context.Context, key rollcall.Key, p rollcall.Position) (*catalog.Item, *rollcall.Load, error)
 	// Deregister removes an instance; that it is not there is no error.
 	Deregister(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision) error
 	Renew(ctx context.Context, key rollcall.Key, r *rollcall.Report) (rollcall.Renewal, error)
@@ -55,13 +60,15 @@ type Catalog interface {
 	// Position returns where an instance has moved since it was registered,
 	// which few have.
 	Position(key rollcall.Key) (p rollcall.Position, moved bool)
+	// Weight returns an instance's effective weight among all of its service.
+	Weight(item *catalog.Item) uint16
 }
 
 // Watches are open for as long as their connections, or between long polls.
 type Watches interface {
 	// Watch opens a subscription of a reader to a query (or, without a service, to
 	// a namespace or everything); q.After resumes. The caller closes it.
-	Watch(ctx context.Context, q *rollcall.Query, who watch.Reader) (*watch.Subscription, *resolve.Plan, error)
+	Watch(ctx context.Context, q *rollcall.Query, who watch.Reader) (watch.Feed, *resolve.Plan, error)
 	// Watchers lists those who are told of a service.
 	Watchers(ctx context.Context, key rollcall.ServiceKey) ([]rollcall.Watcher, error)
 	// Ack takes in that a subscription's reader has all up to a revision.
@@ -69,6 +76,16 @@ type Watches interface {
 	// Seen waits at most so long until all who are told of a service have it as of
 	// a revision.
 	Seen(ctx context.Context, key rollcall.ServiceKey, rev rollcall.Revision, wait time.Duration) (rollcall.Barrier, error)
+}
+
+// NamedQueries are stored, and asked for as services are. What is returned is only
+// to be read. An ifMatch of 0 is no condition.
+type NamedQueries interface {
+	PutQuery(ctx context.Context, q *rollcall.NamedQuery, ifMatch rollcall.Revision) (is *rollcall.NamedQuery, created bool, err error)
+	// DeleteQuery removes a query; that there is none is no error.
+	DeleteQuery(ctx context.Context, name rollcall.ServiceKey, ifMatch rollcall.Revision) error
+	Query(ctx context.Context, name rollcall.ServiceKey) (*rollcall.NamedQuery, error)
+	Queries(ctx context.Context, namespace, after string, limit int) (qs []*rollcall.NamedQuery, next string, err error)
 }
 
 // Operator sees and decides.

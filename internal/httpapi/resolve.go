@@ -23,7 +23,8 @@ func (s *Server) resolve(r *request) (int, error) {
 	token := a.Token()
 	var body []byte
 	packed := false
-	unchanged := !a.Past && len(r.Header["If-None-Match"]) > 0 && knows(r.Header["If-None-Match"], token)
+	named := !a.Past && a.Result == nil // there is a tag for all that the answer shows
+	unchanged := named && len(r.Header["If-None-Match"]) > 0 && knows(r.Header["If-None-Match"], token)
 	if !unchanged {
 		body, packed = s.answer(r, a, token)
 	}
@@ -40,7 +41,7 @@ func (s *Server) resolve(r *request) (int, error) {
 	all := string(text)
 	values := []string{all[:etag], all[etag:revision], all[revision:age], all[age:]}
 	h := r.w.Header()
-	if !a.Past {
+	if named {
 		h["Etag"] = values[0:1:1]
 	}
 	h["X-Rollcall-Revision"] = values[1:2:2]
@@ -90,6 +91,9 @@ func knows(ifNoneMatch []string, token rollcall.Token) bool {
 // answer returns the body of an answer, as the headers of its request allow. It
 // is valid until the request is done with.
 func (s *Server) answer(r *request, a *resolve.Answer, token rollcall.Token) (body []byte, packed bool) {
+	if a.Result != nil {
+		return s.fresh(r, a, token)
+	}
 	key := "http"
 	if a.Generation != 0 || a.Plan.Text() != "" {
 		key = "http " + strconv.FormatUint(a.Generation, 10) + " " + a.Plan.Text()
@@ -106,9 +110,7 @@ func (s *Server) answer(r *request, a *resolve.Answer, token rollcall.Token) (bo
 		body, kept = s.kept(r, a.View, key)
 	}
 	if !kept {
-		r.buffer = s.answers.Get().(*[]byte)
-		body = s.encode((*r.buffer)[:0], a, token)
-		*r.buffer = body
+		body = s.made(r, a, token)
 	}
 	if gzip && len(body) >= worthGzip { // the other form is for others to keep
 		return a.View.Memo("gzip "+key, func() []byte { return compress.Gzip(body) }), true
@@ -117,6 +119,22 @@ func (s *Server) answer(r *request, a *resolve.Answer, token rollcall.Token) (bo
 		s.keep(a.View, key, body)
 	}
 	return body, false
+}
+
+// fresh returns the body of an answer that nobody else is given.
+func (s *Server) fresh(r *request, a *resolve.Answer, token rollcall.Token) (body []byte, packed bool) {
+	body = s.made(r, a, token)
+	if len(body) >= worthGzip && compress.Accepted(r.Header) {
+		return compress.Gzip(body), true
+	}
+	return body, false
+}
+
+// made encodes an answer into a buffer of the request's.
+func (s *Server) made(r *request, a *resolve.Answer, token rollcall.Token) []byte {
+	r.buffer = s.answers.Get().(*[]byte)
+	*r.buffer = s.encode((*r.buffer)[:0], a, token)
+	return *r.buffer
 }
 
 // mostPacked is how long an answer may be to be kept compressed: each request
@@ -152,26 +170,31 @@ func (s *Server) keep(v *catalog.View, key string, body []byte) {
 
 // encode writes an answer as JSON.
 func (s *Server) encode(b []byte, a *resolve.Answer, token rollcall.Token) []byte {
-	items, total := a.Select()
-	catalog.Fetch(items)
-	b = quote.Append(append(b, `{"namespace":`...), a.View.Key().Namespace)
-	b = quote.Append(append(b, `,"service":`...), a.View.Name())
-	b = strconv.AppendUint(append(b, `,"revision":`...), uint64(a.View.Revision()), 10)
+	endpoints, total := a.Endpoints()
+	rev, panic := a.Content()
+	b = quote.Append(append(b, `{"namespace":`...), a.Key.Namespace)
+	b = quote.Append(append(b, `,"service":`...), a.Name)
+	b = strconv.AppendUint(append(b, `,"revision":`...), uint64(rev), 10)
 	if b = append(b, `,"token":"`...); !token.IsZero() {
 		b = token.AppendTo(b)
 	}
 	b = append(b, '"')
-	b = strconv.AppendBool(append(b, `,"panic":`...), a.View.Panic())
+	b = strconv.AppendBool(append(b, `,"panic":`...), panic)
 	b = append(b, `,"total":`...)
 	b = strconv.AppendInt(b, int64(total), 10)
 	b = append(b, `,"instances":[`...)
 	var w catalog.Writer
 	w.B = b
-	for n, item := range items {
+	for n := range endpoints {
 		if n > 0 {
 			w.B = append(w.B, ',')
 		}
-		s.writeItem(&w, item)
+		e := &endpoints[n]
+		shown := catalog.Shown{Weight: e.Weight, Kilometres: e.Kilometres}
+		if p, moved := s.reg.Position(e.Item.Key()); moved && !a.Past {
+			shown.Position = &p
+		}
+		w.Append(e.Item, &shown)
 	}
 	return append(w.B, "]}\n"...)
 }

@@ -43,6 +43,7 @@ const api = "/api/v1"
 const (
 	pathService  = api + "/services/{service}"
 	pathInstance = pathService + "/instances/{id}"
+	pathQuery    = api + "/queries/{name}"
 )
 
 // queryParams are the parameters of a query; cap.NAME and meta.NAME come beside
@@ -84,6 +85,11 @@ func routes() []route {
 		{"GET", pathService + "/settings", "getSettings", "namespace", (*Server).settings, false},
 		{"PUT", pathService + "/settings", "setSettings", "namespace", (*Server).setSettings, false},
 		{"DELETE", pathService + "/settings", "clearSettings", "namespace", (*Server).clearSettings, false},
+
+		{"GET", api + "/queries", "listQueries", "namespace limit after", (*Server).listQueries, false},
+		{"GET", pathQuery, "getQuery", "namespace", (*Server).query, false},
+		{"PUT", pathQuery, "putQuery", "namespace", (*Server).putQuery, false},
+		{"DELETE", pathQuery, "deleteQuery", "namespace", (*Server).deleteQuery, false},
 
 		{"GET", api + "/events", "listEvents", "namespace service id since until limit after", (*Server).listEvents, false},
 		{"GET", api + "/status", "getStatus", "", (*Server).status, false},

@@ -89,7 +89,7 @@ type Server struct {
 func New(reg Registry, o Options) *Server {
 	s := &Server{reg: reg, o: o.withDefaults(), mux: http.NewServeMux()}
 	s.metrics = newMetrics(o.Registerer)
-	s.streams = stream.Options{Item: s.appendItem, Generation: s.generation, Timeout: s.o.WriteTimeout}
+	s.streams = stream.Options{Item: s.appendItem, Weight: s.reg.Weight, Generation: s.generation, Timeout: s.o.WriteTimeout}
 	s.large = semaphore.NewWeighted(s.o.MaxLarge)
 	s.bodies.New = func() any { return new(form.Decoder) }
 	s.scratch.New = func() any { b := make([]byte, 0, 512); return &b }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func (s *Server) watch(r *request) (int, error) {
 	}
 	for {
 		b, err := sub.Next(r.ctx)
-		if err == watch.ErrClosed {
+		if err != nil && r.ctx.Err() == nil {
 			st.Finish()
 		}
 		if err != nil {
@@ -121,21 +122,20 @@ func (s *Server) generation(ctx context.Context, key rollcall.ServiceKey) (g uin
 	return a.Generation, true
 }
 
-// appendItem writes an instance as answers and records show it: without its
-// load, which changes too often for what is kept and is shown with the instance
-// alone.
-func (s *Server) appendItem(b []byte, item *catalog.Item) []byte {
+// appendItem writes an instance as records show it: without its load, which
+// changes too often for what is kept and is shown with the instance alone.
+func (s *Server) appendItem(b []byte, item *catalog.Item, shown *catalog.Shown) []byte {
+	is := catalog.Shown{Kilometres: math.Inf(1)}
+	if shown != nil {
+		is = *shown
+	} else {
+		is.Weight = s.reg.Weight(item)
+	}
+	if p, moved := s.reg.Position(item.Key()); moved {
+		is.Position = &p
+	}
 	var w catalog.Writer
 	w.B = b
-	s.writeItem(&w, item)
+	w.Append(item, &is)
 	return w.B
-}
-
-// writeItem writes one of many instances.
-func (s *Server) writeItem(w *catalog.Writer, item *catalog.Item) {
-	if p, moved := s.reg.Position(item.Key()); moved {
-		w.Append(item, &p)
-		return
-	}
-	w.Append(item, nil)
 }

@@ -56,6 +56,8 @@ type record struct {
 	IDs       []string            `json:"ids"`
 	Status    string              `json:"status"`
 	Reason    string              `json:"reason"`
+	Effective []uint16            `json:"effective_weights"`
+	Weights   map[string]uint16   `json:"weights"`
 	text      string
 }
 
@@ -205,14 +207,14 @@ func TestWatchHealth(t *testing.T) {
 	long := strings.Repeat("x", 512)
 	w.do("PUT", "/api/v1/services/payments/instances/p-1/override", `{"status":"unhealthy","reason":"`+long+`"}`).want(200)
 	r := s.next("health")
-	if !slices.Equal(r.IDs, []string{"p-1"}) || r.Status != "unhealthy" || !strings.HasPrefix(r.Reason, "override: xxx") || r.Token == "" {
+	if !slices.Equal(r.IDs, []string{"p-1"}) || r.Status != "unhealthy" || !strings.HasPrefix(r.Reason, "override: xxx") || r.Token == "" || r.Effective != nil {
 		t.Errorf("health: %s", r.text)
 	}
 	if len(r.text) > 300 {
 		t.Errorf("a health record of %d bytes: %s", len(r.text), r.text)
 	}
 	w.do("DELETE", "/api/v1/services/payments/instances/p-1/override", "").want(200)
-	if r := s.next("health"); r.Status != "healthy" || r.Reason != "" {
+	if r := s.next("health"); r.Status != "healthy" || r.Reason != "" || !slices.Equal(r.Effective, []uint16{100}) {
 		t.Errorf("health: %s", r.text)
 	}
 }
@@ -242,7 +244,7 @@ func TestBatch(t *testing.T) {
 			t.Errorf("remove: %s", gone.text)
 		}
 		r := s.next("health")
-		if !slices.Equal(r.IDs, []string{"p-1", "p-2", "p-4"}) || r.Revision < gone.Revision || r.Token == "" {
+		if !slices.Equal(r.IDs, []string{"p-1", "p-2", "p-4"}) || r.Revision < gone.Revision || r.Token == "" || !slices.Equal(r.Effective, []uint16{50, 50, 50}) {
 			t.Errorf("health: %s", r.text)
 		}
 		if named := r.Service == "payments" && r.Namespace == "default" && gone.Service == "payments"; named != many {
@@ -375,8 +377,6 @@ func TestWatchRefuses(t *testing.T) {
 		{"wait=5s", "wait", 400},
 		{"after=x", "after", 400},
 		{"health=fine", "health", 400},
-		{"limit=3", "limit", 501},
-		{"near=1,2&filter=x", "filter, near", 501},
 		{"nope=1", "nope", 400},
 		{"min_revision=7", "min_revision", 501},
 		{"max_age=5s", "max_age", 501},
@@ -388,6 +388,15 @@ func TestWatchRefuses(t *testing.T) {
 		w.do("GET", "/api/v1/services/payments/watch?"+c.query, "").problem(c.status, c.field)
 		w.do("GET", "/api/v1/watch?"+c.query, "").problem(c.status, c.field)
 	}
+	for query, field := range map[string]string{
+		"limit=3": "near, limit, subset", "near=1,2": "near, limit, subset", "subset=web-1": "near, limit, subset", "pick=1": "pick",
+		"filter=load.rps+%3E+3": "filter", "filter=cap.gpu+%3E": "filter", "near=x": "near",
+	} {
+		w.do("GET", "/api/v1/watch?"+query, "").problem(400, field)
+	}
+	w.do("GET", "/api/v1/services/payments/watch?pick=1", "").problem(400, "pick")
+	w.register("payments", "p-2")
+	w.do("GET", "/api/v1/services/payments/watch?near=instance:payments/p-1", "").problem(404, "near")
 	w.do("GET", "/api/v1/watch", "", "Last-Event-ID", "x").problem(400, "Last-Event-ID")
 	w.do("HEAD", "/api/v1/watch?caller=web-1&consistent=0&min_revision=0", "").want(200)
 }

@@ -21,6 +21,7 @@ const (
 	kindHealth   = 2
 	kindOverride = 3
 	kindSettings = 4
+	kindQuery    = 5
 	kindGuard    = 10
 	maxKind      = 1 << 16
 )
@@ -130,6 +131,12 @@ func AppendChange(b []byte, c *rollcall.Change) []byte {
 			b = appendIntAlways(b, 1, nanos(g.Since))
 			b = shut(appendText(b, 2, g.Reason), at)
 		}
+	case rollcall.QueryPut:
+		b = appendKey(b, kindQuery, v.Name.Namespace, v.Name.Service)
+		if q := v.Query; q != nil {
+			b, at = open(b, 8)
+			b = shut(appendQuery(b, v.Name, q), at)
+		}
 	case rollcall.Unknown:
 		b = appendInt(b, 6, uint64(v.Kind))
 		for part, rest, more := "", v.Key, true; more; { // SplitSeq would have each body put on the heap
@@ -217,7 +224,7 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 	switch kind {
 	case kindInstance, kindHealth, kindOverride:
 		wrong = n != 3
-	case kindSettings, kindGuard:
+	case kindSettings, kindGuard, kindQuery:
 		wrong = n != 2
 	}
 	if wrong {
@@ -252,6 +259,12 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 			break
 		}
 		c.Body, err = parseGuard(service, body)
+	case kindQuery:
+		if !hasBody {
+			c.Body = rollcall.QueryPut{Name: service}
+			break
+		}
+		c.Body, err = parseQuery(service, body)
 	default:
 		c.Body = rollcall.Unknown{Kind: uint32(kind), Key: strings.Join(append(parts[:min(n, len(parts))], more...), "\x00"), Data: body}
 	}

@@ -132,6 +132,11 @@ func TestParseRefuses(t *testing.T) {
 		"half an instance":             change(kindInstance, 3, []byte{0x0a}),
 		"half a health":                change(kindHealth, 3, []byte{0x0a}),
 		"half an override":             change(kindOverride, 3, []byte{0x0a}),
+		"query with a short key":       change(kindQuery, 1, nil),
+		"half a query":                 change(kindQuery, 2, []byte{0x0a}),
+		"half a split":                 change(kindQuery, 2, []byte{0x32, 1, 0x09}),
+		"half a target of a split":     change(kindQuery, 2, []byte{0x32, 3, 0x12, 1, 0x0a}),
+		"half a failover target":       change(kindQuery, 2, []byte{0x3a, 1, 0x0a}),
 		"half settings":                change(kindSettings, 2, []byte{0x09}),
 		"something behind what is all": append(change(kindInstance, 3, nil), 0x0b),
 	} {

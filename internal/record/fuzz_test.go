@@ -45,13 +45,15 @@ func TestMuchOfLittle(t *testing.T) {
 		"the least":  func(s string) { ParseEntry("\x08\x01" + s) },
 		"id":         func(s string) { ParseChange("\x30\x02\x3a\x00\x3a\x00\x3a\x00\x42\xc0\x9a\x0c" + s) },
 		"key":        func(s string) { ParseChange("\x30\x64" + s) },
+		"split":      func(s string) { ParseChange("\x30\x05\x3a\x00\x3a\x00\x42\x80\xb5\x18" + s) },
+		"failover":   func(s string) { ParseChange("\x30\x05\x3a\x00\x3a\x00\x42\x80\xb5\x18" + s) },
 		"page": func(s string) {
 			readAll(bytes.NewReader(rebuilt(framesOf(t, small(t))[0], frame{typ: 'P', payload: []byte(s)})))
 		},
 	} {
 		s := map[string]string{
 			"port": many(0x22, 0), "capability": many(0x5a, 0), "check": many(0x8a, 1, 0), "change": many(0x1a, 0),
-			"the least": many(0x1a, 4, 0x30, 0x64, 0x3a, 0), "id": many(0x1a, 0), "key": many(0x3a, 0), "page": many(0x0a, 0),
+			"the least": many(0x1a, 4, 0x30, 0x64, 0x3a, 0), "id": many(0x1a, 0), "key": many(0x3a, 0), "page": many(0x0a, 0), "split": many(0x32, 0), "failover": many(0x3a, 0),
 		}[name]
 		t.Run(name, func(t *testing.T) { inProportion(t, len(s), func() { read(s) }) })
 	}
@@ -80,6 +82,12 @@ func FuzzUnpack(f *testing.F) {
 			ServiceName(r)
 			Capability(r, "gpu")
 			Metadata(r, "team")
+			Port(r, "http")
+			Weight(r)
+			Locality(r)
+			for _, p := range Capabilities(r) {
+				p.Len()
+			}
 		})
 		if err != nil {
 			return
@@ -97,7 +105,7 @@ func FuzzUnpack(f *testing.F) {
 }
 
 func FuzzParseChange(f *testing.F) {
-	for _, g := range goldens() {
+	for _, g := range append(goldens(), later()...) {
 		f.Add(AppendChange(nil, &g.change))
 	}
 	f.Add([]byte{0x30, 0x64, 0x3a, 0x00, 0x42, 0x00})

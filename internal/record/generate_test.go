@@ -134,7 +134,7 @@ func (g *generator) change() rollcall.Change {
 	}
 	i := g.instance()
 	status := rollcall.Statuses()[g.IntN(6)]
-	switch n := g.IntN(12); n {
+	switch n := g.IntN(14); n {
 	case 0, 1:
 		put := rollcall.InstancePut{Key: i.Key(), Record: Pack(&i)}
 		if g.some() {
@@ -176,6 +176,10 @@ func (g *generator) change() rollcall.Change {
 		key := i.Key().ServiceKey
 		g := rollcall.Guard{Namespace: key.Namespace, Service: key.Service, Since: g.time(), Reason: g.text()}
 		c.Body = rollcall.GuardPut{Service: key, Guard: &g}
+	case 10:
+		c.Body = rollcall.QueryPut{Name: i.Key().ServiceKey}
+	case 11:
+		c.Body = rollcall.QueryPut{Name: i.Key().ServiceKey, Query: g.query(&i)}
 	default:
 		var parts []string
 		for range 1 + g.IntN(5) {
@@ -184,6 +188,23 @@ func (g *generator) change() rollcall.Change {
 		c.Body = rollcall.Unknown{Kind: uint32(kindGuard + 1 + g.IntN(100)), Key: strings.Join(parts, "\x00"), Data: g.text()}
 	}
 	return c
+}
+
+func (g *generator) query(of *rollcall.Instance) *rollcall.NamedQuery {
+	target := func() rollcall.QueryTarget {
+		return rollcall.QueryTarget{Namespace: g.text(), Service: g.text(), Filter: g.text(), Near: g.text()}
+	}
+	q := &rollcall.NamedQuery{
+		Namespace: of.Namespace, Name: of.Service, Service: g.text(), Filter: g.text(), Near: g.text(),
+		MinRoutable: g.IntN(3), Limit: g.IntN(1000), SubsetSize: g.IntN(3),
+	}
+	for range g.IntN(4) {
+		q.Split = append(q.Split, rollcall.Split{Percent: g.float(), QueryTarget: target()})
+	}
+	for range g.IntN(4) {
+		q.Failover = append(q.Failover, target())
+	}
+	return q
 }
 
 // extra appends a field that this version does not know.

@@ -66,6 +66,12 @@ func later() []golden {
 		{"guard", c(rollcall.GuardPut{Service: service, Guard: &rollcall.Guard{Namespace: "default", Service: "payments", Since: at, Reason: "3 of 4 silent"}})},
 		{"guard-everything", c(rollcall.GuardPut{Guard: &rollcall.Guard{Since: at}})},
 		{"guard-ended", c(rollcall.GuardPut{Service: service})},
+		{"query", c(rollcall.QueryPut{Name: service, Query: &rollcall.NamedQuery{
+			Namespace: "default", Name: "Payments", Service: "payments", Filter: "cap.ok", Near: "zone:eu-west/a", MinRoutable: 2, Limit: 10, SubsetSize: 20,
+			Split:    []rollcall.Split{{Percent: 100, QueryTarget: rollcall.QueryTarget{Namespace: "default", Service: "payments", Filter: "meta.a == 'b'"}}},
+			Failover: []rollcall.QueryTarget{{Namespace: "eu", Service: "payments", Near: "x"}},
+		}})},
+		{"query-removed", c(rollcall.QueryPut{Name: service})},
 		{"instance-vouched", c(rollcall.InstancePut{Key: rollcall.NewKey("", "payments", "p-1"), Record: Pack(&rollcall.Instance{Address: "127.0.0.1", Vouched: true})})},
 	}
 }

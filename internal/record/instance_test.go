@@ -257,6 +257,12 @@ func TestUnpackRefuses(t *testing.T) {
 		ServiceName(rollcall.Record(b))
 		Capability(rollcall.Record(b), "a")
 		Metadata(rollcall.Record(b), "a")
+		Weight(rollcall.Record(b))
+		Port(rollcall.Record(b), "a")
+		Locality(rollcall.Record(b))
+		for _, p := range Capabilities(rollcall.Record(b)) {
+			p.Value()
+		}
 	}
 }
 
@@ -269,6 +275,14 @@ func TestReadingAFieldDoesNotAllocate(t *testing.T) {
 		Metadata(r, "team")
 		Place(r)
 		ServiceName(r)
+		Version(r)
+		Locality(r)
+		Port(r, "http")
+		Weight(r)
+		codecs, _ := PackedCapability(r, "codecs")
+		for e := range codecs.Elements() {
+			e.Value()
+		}
 	}); n != 0 {
 		t.Errorf("%v allocations, want none", n)
 	}

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"math"
 	"strconv"
 	"time"
 
@@ -16,6 +17,11 @@ type Added struct {
 	Revision     rollcall.Revision
 	Incarnation  rollcall.Revision
 	RegisteredAt time.Time
+	// EffectiveWeight is its share of the traffic; nil is as registered.
+	EffectiveWeight *uint16
+	// Kilometres is how far it is from where somebody asked; nil is not known or
+	// not asked.
+	Kilometres *float64
 }
 
 // Writer writes instances as JSON to the end of B. What an instance has in common
@@ -100,7 +106,14 @@ func (w *Writer) Append(key rollcall.Key, r rollcall.Record, a *Added) {
 	b = strconv.AppendUint(append(b, `,"revision":`...), uint64(a.Revision), 10)
 	b = strconv.AppendUint(append(b, `,"incarnation":`...), uint64(a.Incarnation), 10)
 	b = a.RegisteredAt.AppendFormat(append(b, `,"registered_at":"`...), time.RFC3339Nano)
-	b = strconv.AppendUint(append(b, `","effective_weight":`...), p.weight, 10)
+	weight := p.weight
+	if a.EffectiveWeight != nil {
+		weight = uint64(*a.EffectiveWeight)
+	}
+	b = strconv.AppendUint(append(b, `","effective_weight":`...), weight, 10)
+	if a.Kilometres != nil {
+		b = rollcall.Number(math.Round(*a.Kilometres*1000) / 1000).AppendJSON(append(b, `,"distance_km":`...))
+	}
 	w.B = append(b, '}')
 }
 

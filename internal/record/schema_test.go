@@ -239,6 +239,11 @@ func (s *schema) change(c *rollcall.Change) message {
 		if g := v.Guard; g != nil {
 			typ, body = "GuardBody", message{"since": unix(g.Since), "reason": g.Reason}
 		}
+	case rollcall.QueryPut:
+		m["kind"], m["key"] = uint32(5), []string{v.Name.Namespace, v.Name.Service}
+		if q := v.Query; q != nil {
+			typ, body = "QueryBody", queryBody(v.Name, q)
+		}
 	}
 	if typ != "" {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(s.build(typ, body))
@@ -249,6 +254,28 @@ func (s *schema) change(c *rollcall.Change) message {
 		s.decode(typ, b)
 	}
 	return m
+}
+
+func queryBody(key rollcall.ServiceKey, q *rollcall.NamedQuery) message {
+	target := func(t rollcall.QueryTarget) message {
+		return message{"namespace": t.Namespace, "service": t.Service, "filter": t.Filter, "near": t.Near}
+	}
+	body := message{
+		"name": q.Name, "service": q.Service, "filter": q.Filter, "near": q.Near,
+		"min_routable": int64(q.MinRoutable), "limit": int64(q.Limit), "subset_size": int64(q.SubsetSize),
+	}
+	if q.Namespace != key.Namespace {
+		body["namespace"] = q.Namespace
+	}
+	var split, failover []message
+	for _, s := range q.Split {
+		split = append(split, message{"percent": s.Percent, "target": target(s.QueryTarget)})
+	}
+	for _, t := range q.Failover {
+		failover = append(failover, target(t))
+	}
+	body["split"], body["failover"] = split, failover
+	return body
 }
 
 // TestSchemaOfInstances holds what is written by hand against record.proto.
@@ -294,7 +321,7 @@ func TestSchemaOfEntries(t *testing.T) {
 			}
 		})
 	}
-	s.complete("Entry", "Change", "InstanceBody", "HealthBody", "OverrideBody", "SettingsBody")
+	s.complete("Entry", "Change", "InstanceBody", "HealthBody", "OverrideBody", "SettingsBody", "QueryBody", "QuerySplit", "QueryTarget")
 }
 
 func TestSchemaOfStateFiles(t *testing.T) {

@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,7 +89,7 @@ func (r *Registry) followOnce(ctx context.Context) error {
 			}
 			r.inStep.Store(true)
 			r.read.Store(true)
-			r.applied.advance(e.Revision)
+			r.applied.Advance(e.Revision)
 		}
 	}
 	return ctx.Err()
@@ -97,15 +99,18 @@ func (r *Registry) followOnce(ctx context.Context) error {
 // then what follows from it in soft state, then the watchers. The writers who
 // wait for it come last.
 func (r *Registry) publish(since rollcall.Revision) {
+	old := r.catalog.Snapshot()
 	s, events := r.catalog.Publish()
 	if !r.catalog.Synced() {
 		return
 	}
 	read := r.read.Load()
+	var moved []rollcall.ServiceKey // names that mean a query now, or no more
+	r.index.Apply(s, events)
 	for i := range events {
 		e := &events[i]
 		if e.Change != nil || e.Panic != nil {
-			if ev, ok := r.story(e); ok {
+			if ev, ok := e.Story(s); ok {
 				h := history.Entry{Event: ev, Log: s.Log(), Image: e.Was}
 				if e.ID != "" {
 					h.Stood = e.Before
@@ -119,9 +124,20 @@ func (r *Registry) publish(since rollcall.Revision) {
 		if read && e.ID != "" {
 			r.track(e)
 		}
+		if read && e.ID == "" && (s.Query(e.Service) != nil) != (old.Query(e.Service) != nil) {
+			moved = append(moved, e.Service)
+		}
 		e.Change = nil // the watch history keeps events for minutes
 	}
+	for service := range r.warmed {
+		r.soft.Refresh(service, time.Now())
+	}
 	r.hub.Publish(s, events, since)
+	r.hub.Reweighed(slices.Collect(maps.Keys(r.warmed))...)
+	clear(r.warmed)
+	for _, name := range moved {
+		r.hub.Moved(name)
+	}
 }
 
 // latest returns the latest of a time and those of changes.
@@ -159,7 +175,9 @@ func (r *Registry) begin() {
 		if o := i.Override(); o != nil {
 			r.expireAt(i.Key(), o)
 		}
+		r.warm(nil, i)
 	})
+	r.soft.Tick(time.Now())
 }
 
 // track brings the soft state in line with one event of an instance.
@@ -177,81 +195,18 @@ func (r *Registry) track(e *catalog.Event) {
 		r.soft.Drop(key)
 	case e.Change == nil || e.Change.Via != positionDoor:
 		r.soft.Forget(key) // the update was made of where it had moved, or says where it is
+		r.soft.Changed(key)
 	default:
 		if p := record.Position(e.After.Record()); p != nil {
 			r.soft.Logged(key, *p)
 		}
 	}
+	if r.warm(e.Before, e.After) { // it has all of its weight till the next turn, unless it is weighed now
+		r.warmed[key.ServiceKey] = struct{}{}
+	}
 	if o := e.After.Override(); e.Before == nil || o != e.Before.Override() {
 		r.expireAt(key, o)
 	}
-}
-
-// story tells an event as history has it. It shares the memory of the change.
-func (r *Registry) story(e *catalog.Event) (ev rollcall.Event, ok bool) {
-	if e.Panic != nil {
-		ev = rollcall.Event{
-			Revision: e.Revision, At: e.At, Type: "panic_ended", Namespace: e.Service.Namespace, Service: r.nameOf(e.Service),
-			By: "rollcall", Via: "panic", Why: e.Why,
-		}
-		if *e.Panic {
-			ev.Type = "panic"
-		}
-		return ev, true
-	}
-	ev = rollcall.Event{
-		Revision: e.Revision, At: e.Change.At, Namespace: e.Service.Namespace, Service: r.nameOf(e.Service), ID: e.ID,
-		By: e.Change.By, Via: e.Change.Via, Why: e.Change.Why,
-	}
-	if e.Before != nil {
-		ev.Before = e.Before.Status()
-	}
-	if e.After != nil {
-		ev.After = e.After.Status()
-	}
-	switch b := e.Change.Body.(type) {
-	case rollcall.InstancePut:
-		ev.Type = "registered"
-		if e.Before != nil && e.Before.Incarnation() == e.After.Incarnation() {
-			ev.Type = "updated"
-		}
-	case rollcall.InstanceRemove:
-		ev.Type = "removed"
-	case rollcall.HealthPut:
-		ev.Type = "health"
-		if ev.Why == "" {
-			ev.Why = strings.TrimSuffix(string(b.Slot)+": "+b.Reason, ": ")
-		}
-		if b.Slot == rollcall.SlotFlap && b.Status == rollcall.Degraded {
-			ev.Type = "flapping"
-		}
-	case rollcall.OverridePut:
-		ev.Type = "override"
-		if b.Override == nil {
-			ev.Type = "override_cleared"
-		}
-	case rollcall.SettingsPut:
-		ev.Type = "settings"
-	case rollcall.GuardPut:
-		ev.Type = "guard"
-		if b.Guard == nil {
-			ev.Type = "guard_ended"
-		}
-		if b.Service == (rollcall.ServiceKey{}) {
-			ev.Service = ""
-		}
-	default:
-		return ev, false
-	}
-	return ev, true
-}
-
-// nameOf returns a service's name as it was first written.
-func (r *Registry) nameOf(key rollcall.ServiceKey) string {
-	if v := r.catalog.View(key); v != nil {
-		return v.Name()
-	}
-	return key.Service
 }
 
 func (r *Registry) expireAt(key rollcall.Key, o *rollcall.Override) {

@@ -24,7 +24,7 @@ func callerOf(q *rollcall.Query) (string, error) {
 // reach waits until all who are told of a service have it as of a revision, or
 // for as long as wait says.
 func (r *Registry) reach(ctx context.Context, key rollcall.ServiceKey, rev rollcall.Revision, wait time.Duration) (rollcall.Barrier, error) {
-	if err := r.applied.wait(ctx, rev); err != nil { // by then the watchers are being told
+	if err := r.applied.Wait(ctx, rev); err != nil { // by then the watchers are being told
 		return rollcall.Barrier{}, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)

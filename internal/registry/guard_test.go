@@ -87,7 +87,7 @@ func (f *fleet) pass(t *testing.T, d time.Duration) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if items, _ := a.Select(); len(items) == 0 {
+		if items := itemsOf(a); len(items) == 0 {
 			f.empty++
 		}
 	}
@@ -100,7 +100,7 @@ func (f *fleet) count(t *testing.T) (in, suspect int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	items, _ := a.Select()
+	items := itemsOf(a)
 	for _, i := range items {
 		if i.Status() == rollcall.Suspect {
 			suspect++
@@ -431,7 +431,7 @@ func TestPanicIsTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if items, _ := a.Select(); len(items) != 10 || !a.View.Panic() || panics() != 1 {
+		if items := itemsOf(a); len(items) != 10 || !a.View.Panic() || panics() != 1 {
 			t.Errorf("%d served, panic %v, %v services in panic", len(items), a.View.Panic(), panics())
 		}
 		say(6, rollcall.Healthy)
@@ -472,7 +472,7 @@ func TestChecksCutOff(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			items, _ := a.Select()
+			items := itemsOf(a)
 			for _, i := range items {
 				if i.Status() == rollcall.Suspect {
 					suspect++

@@ -47,6 +47,10 @@ func (r *Registry) housekeeping(ctx context.Context) error {
 		}
 		r.session.Sweep()
 		r.pasts.Sweep()
+		r.reweigh()
+		r.index.Sweep(time.Now())
+		r.world.Subsets.Sweep()
+		r.world.Ready.Sweep(&r.world)
 		r.endOverrides(ctx)
 		r.writePositions(ctx, positionsASecond)
 		if time.Since(lastForget) > forgetEvery {

@@ -7,8 +7,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/check"
 )
 
-// metrics count what the core does. They have no labels; those of checks have a
-// type and an outcome, of which there are few.
+// metrics count what the core does. They have no labels.
 type metrics struct {
 	registrations   prometheus.Counter
 	renewals        prometheus.Counter
@@ -41,7 +40,7 @@ func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
 		Help: "Events that are missing from history because the disk took none for too long.",
 	}, func() float64 { return float64(r.history.Lost()) })
 	if reg != nil {
-		reg.MustRegister(newCheckMetrics(r.live.Checks.Stats))
+		reg.MustRegister(check.NewCollector(r.live.Checks))
 	}
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
@@ -52,43 +51,5 @@ func newMetrics(r *Registry, reg prometheus.Registerer) *metrics {
 		reports:         counter("rollcall_reports_total", "Reports of callers that were taken in."),
 		ejections:       counter("rollcall_ejections_total", "Instances taken out of answers because they fail for their callers."),
 		unknownRenewals: counter("rollcall_unknown_renewals_total", "Renewals of leases that are not known, answered with \"register again\"."),
-	}
-}
-
-// checkMetrics shows what the runner of checks counts.
-type checkMetrics struct {
-	stats                      func() check.Stats
-	checks, busy, late, probes *prometheus.Desc
-}
-
-func newCheckMetrics(stats func() check.Stats) *checkMetrics {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, labels, nil)
-	}
-	return &checkMetrics{
-		stats:  stats,
-		checks: desc("rollcall_checks", "Checks that the registry makes."),
-		busy:   desc("rollcall_check_workers_busy", "Probes of checks that are under way."),
-		late:   desc("rollcall_check_late_probes_total", "Probes of checks that began more than 100 ms after they were due."),
-		probes: desc("rollcall_check_probes_total",
-			"Probes of checks by type and outcome: healthy, degraded, unhealthy, refused, timeout, or none if they gave no verdict.", "type", "outcome"),
-	}
-}
-
-// Describe implements [prometheus.Collector].
-func (m *checkMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.checks, m.busy, m.late, m.probes} {
-		to <- d
-	}
-}
-
-// Collect implements [prometheus.Collector].
-func (m *checkMetrics) Collect(to chan<- prometheus.Metric) {
-	s := m.stats()
-	to <- prometheus.MustNewConstMetric(m.checks, prometheus.GaugeValue, float64(s.Checks))
-	to <- prometheus.MustNewConstMetric(m.busy, prometheus.GaugeValue, float64(s.Busy))
-	to <- prometheus.MustNewConstMetric(m.late, prometheus.CounterValue, float64(s.Late))
-	for l, n := range s.Probes {
-		to <- prometheus.MustNewConstMetric(m.probes, prometheus.CounterValue, float64(n), string(l.Type), l.Outcome)
 	}
 }

@@ -21,7 +21,7 @@ func (r *Registry) makePast(ctx context.Context, at time.Time, service rollcall.
 	s := r.catalog.Snapshot()
 	// History tells of a revision once that is published. That it tells of later
 	// ones as well does no harm: what they changed stood in this one.
-	if err := r.applied.wait(ctx, s.Revision()); err != nil {
+	if err := r.applied.Wait(ctx, s.Revision()); err != nil {
 		return nil, err
 	}
 	before, err := r.history.Since(at, service)
@@ -36,6 +36,10 @@ func (r *Registry) answerPast(ctx context.Context, q *rollcall.Query, plan *reso
 	switch {
 	case !q.After.IsZero():
 		return nil, rollcall.Invalid("after", "the past does not change; leave out after or at")
+	case q.Pick > 0:
+		return nil, rollcall.Invalid("pick", "chooses by how busy instances are, which is not known of the past; leave it out")
+	case q.Subset != "":
+		return nil, rollcall.Invalid("subset", "depends on who else asked, which is not known of the past; leave it out")
 	case q.MinRevision != 0 || q.Consistent || q.MaxAge != 0:
 		return nil, rollcall.Invalid("at", "asks for the past, and min_revision, consistent and max_age for the present; leave one out")
 	}
@@ -43,16 +47,29 @@ func (r *Registry) answerPast(ctx context.Context, q *rollcall.Query, plan *reso
 		return nil, err
 	}
 	key := q.Key()
-	s, err := r.past(ctx, q.At, key)
+	of := key
+	if plan.Named() || len(plan.Beside()) > 0 {
+		of = rollcall.ServiceKey{} // there may be several
+	}
+	s, err := r.past(ctx, q.At, of)
 	if err != nil {
 		return nil, err
 	}
-	v := s.View(key)
-	if v == nil {
+	w := &resolve.World{View: s.View}
+	a := &resolve.Answer{Key: key, Name: key.Service, Plan: plan, World: w, Log: s.Log(), Revision: s.Revision(), Age: r.age(), Past: true}
+	switch v := s.View(key); {
+	case v != nil:
+		a.Name = v.Name()
+	case !plan.Named():
 		return nil, &rollcall.Error{
 			Kind:   rollcall.ErrNotFound,
 			Detail: fmt.Sprintf("service %s had no instance at %s", key, q.At.UTC().Format(time.RFC3339)),
 		}
 	}
-	return &resolve.Answer{View: v, Plan: plan, Log: s.Log(), Revision: s.Revision(), Age: r.age(), Past: true}, nil
+	if plan.Steady() {
+		a.View = s.View(key)
+		return a, nil
+	}
+	a.Result, err = plan.Evaluate(key, w)
+	return a, err
 }

@@ -30,7 +30,7 @@ func picture(t *testing.T, r *registry.Registry, at time.Time) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	items, _ := a.Select()
+	items := itemsOf(a)
 	for _, i := range items {
 		i := i.Instance()
 		fmt.Fprintf(&b, "%s\n", i.AppendJSON(nil))

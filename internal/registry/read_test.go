@@ -244,7 +244,7 @@ func TestLongPoll(t *testing.T) {
 			r.Register(t.Context(), b, 0)
 		}()
 		got, took := poll()
-		if items, _ := got.Select(); took != 3*time.Second || len(items) != 1 || got.Token() == q.After {
+		if items := itemsOf(got); took != 3*time.Second || len(items) != 1 || got.Token() == q.After {
 			t.Errorf("answered after %v with %d instances", took, len(items))
 		}
 		// What happened before the poll answers it at once.
@@ -340,6 +340,7 @@ func TestBackup(t *testing.T) {
 	if err := r.SetSettings(t.Context(), rollcall.NewServiceKey("", "payments"), &rollcall.Settings{Panic: new(0.3)}); err != nil {
 		t.Fatal(err)
 	}
+	putQuery(t, r, rollcall.NamedQuery{Name: "pay"})
 	var file bytes.Buffer
 	if err := r.Backup(t.Context(), &file); err != nil {
 		t.Fatal(err)
@@ -349,7 +350,7 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	changes, err := rd.Next()
-	if err != nil || rd.Header.Revision != 2 || len(changes) != 2 {
+	if err != nil || rd.Header.Revision != 3 || len(changes) != 3 {
 		t.Errorf("header %+v, %d changes, %v", rd.Header, len(changes), err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,9 +24,11 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/check"
 	"github.com/rollcall-registry/rollcall/internal/egress"
 	"github.com/rollcall-registry/rollcall/internal/history"
+	"github.com/rollcall-registry/rollcall/internal/index"
 	"github.com/rollcall-registry/rollcall/internal/judge"
 	"github.com/rollcall-registry/rollcall/internal/liveness"
 	"github.com/rollcall-registry/rollcall/internal/load"
+	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/session"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
@@ -87,17 +90,20 @@ type Registry struct {
 	logger  *slog.Logger
 	started time.Time
 
-	catalog *catalog.Catalog // written by the apply loop alone
-	hub     *watch.Hub
-	live    *liveness.Liveness
-	session *session.Table
-	soft    *load.Table
-	history *history.History // written by the apply loop alone
-	pasts   *catalog.Pasts
-	applied progress
-	acked   atomic.Uint64 // newest revision that an Append returned
-	foreign atomic.Bool   // somebody knew another log; see settling
-	metrics *metrics
+	catalog  *catalog.Catalog // written by the apply loop alone
+	hub      *watch.Hub
+	live     *liveness.Liveness
+	session  *session.Table
+	soft     *load.Table
+	index    *index.Table // of big services
+	compiler *resolve.Compiler
+	world    resolve.World    // what answers are worked out from
+	history  *history.History // written by the apply loop alone
+	pasts    *catalog.Pasts
+	applied  catalog.Progress
+	acked    atomic.Uint64 // newest revision that an Append returned
+	foreign  atomic.Bool   // somebody knew another log; see settling
+	metrics  *metrics
 
 	read      atomic.Bool // the log was read from its start
 	serving   atomic.Bool // the doors are open; opened is set then
@@ -107,8 +113,12 @@ type Registry struct {
 	forget    atomic.Bool  // the apply loop is to forget what is long gone
 	sinceMark atomic.Int64 // changes since the last checkpoint
 
+	queries sync.Mutex // held by whoever writes a named query
+
 	mu       sync.Mutex // guards expiring
 	expiring map[rollcall.Key]time.Time
+
+	warmed map[rollcall.ServiceKey]struct{} // with instances that begin to warm up; the apply loop's
 }
 
 // New returns a registry on a log. It answers nothing until Run has read it.
@@ -129,12 +139,18 @@ func New(o Options) *Registry {
 		pasts:    catalog.NewPasts(),
 		catalog:  catalog.New(),
 		hub:      watch.NewHub(time.Now),
-		soft:     load.New(start),
-		expiring: map[rollcall.Key]time.Time{},
+		expiring: map[rollcall.Key]time.Time{}, warmed: map[rollcall.ServiceKey]struct{}{},
 	}
 	if share := o.Defaults.Panic; share != nil {
 		r.catalog.PanicBelow(*share)
 	}
+	r.index = index.New(index.Options{View: r.catalog.View, At: r.Position})
+	r.soft = load.New(start, load.Options{Facts: r.facts, Moved: r.index.Move, Forgot: r.index.Forget})
+	r.compiler = resolve.NewCompiler()
+	r.world = resolve.World{
+		View: r.catalog.View, Soft: r.soft, Index: r.index, Subsets: &resolve.Subsets{Now: time.Now}, Ready: &resolve.Ready{}, Newest: r.catalog.Item, Now: time.Now, Rand: rand.Float64,
+	}
+	r.hub.Weights = r.weights
 	r.live = liveness.New(liveness.Options{
 		Judge: judge.Options{
 			Paused: func(d time.Duration) {
@@ -178,7 +194,7 @@ func (r *Registry) Run(ctx context.Context) error {
 func (r *Registry) EndStreams() { r.hub.Close() }
 
 // WaitSynced returns once the registry has read its log.
-func (r *Registry) WaitSynced(ctx context.Context) error { return r.applied.wait(ctx, 0) }
+func (r *Registry) WaitSynced(ctx context.Context) error { return r.applied.Wait(ctx, 0) }
 
 // Ready returns nil if the registry can do all it is for, else why not.
 func (r *Registry) Ready() error {
@@ -221,7 +237,7 @@ func (r *Registry) append(ctx context.Context, b rollcall.Batch) (rollcall.Revis
 			break
 		}
 	}
-	return rev, r.applied.wait(ctx, rev)
+	return rev, r.applied.Wait(ctx, rev)
 }
 
 // settleFor is how long a new log is settling.
@@ -263,44 +279,5 @@ func (r *Registry) unknown(key rollcall.ServiceKey) error {
 	return &rollcall.Error{
 		Kind:   rollcall.ErrNotFound,
 		Detail: fmt.Sprintf("service %s has no instance and had none lately; list what there is with GET /api/v1/services", key),
-	}
-}
-
-// progress lets goroutines wait for a revision to be published.
-type progress struct {
-	mu      sync.Mutex
-	started bool
-	at      rollcall.Revision
-	moved   chan struct{} // closed at the next step; nil if nobody waits
-}
-
-func (p *progress) advance(to rollcall.Revision) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.started, p.at = true, to
-	if p.moved != nil {
-		close(p.moved)
-		p.moved = nil
-	}
-}
-
-// wait returns once the revision has been reached.
-func (p *progress) wait(ctx context.Context, rev rollcall.Revision) error {
-	for {
-		p.mu.Lock()
-		if p.started && p.at >= rev {
-			p.mu.Unlock()
-			return nil
-		}
-		if p.moved == nil {
-			p.moved = make(chan struct{})
-		}
-		moved := p.moved
-		p.mu.Unlock()
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
 	}
 }

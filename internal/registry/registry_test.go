@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/registry"
+	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/store/memory"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
@@ -68,7 +70,7 @@ func ids(t *testing.T, r *registry.Registry, q rollcall.Query) (ids []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	items, _ := a.Select()
+	items := itemsOf(a)
 	for _, i := range items {
 		ids = append(ids, i.ID())
 	}
@@ -191,4 +193,13 @@ func BenchmarkRegister(b *testing.B) {
 			}
 		}
 	})
+}
+
+// itemsOf returns the instances of an answer.
+func itemsOf(a *resolve.Answer) (items []*catalog.Item) {
+	endpoints, _ := a.Endpoints()
+	for n := range endpoints {
+		items = append(items, endpoints[n].Item)
+	}
+	return items
 }

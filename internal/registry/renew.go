@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
@@ -98,7 +97,7 @@ func (r *Registry) RenewMany(ctx context.Context, rs []rollcall.Renew) (renewed 
 		if n.Load == nil && n.Position == nil {
 			continue
 		}
-		if err := checkSoft(fmt.Sprintf("renew[%d].", i), n.Load, n.Position); err != nil {
+		if err := n.Validate(fmt.Sprintf("renew[%d].", i)); err != nil {
 			return renewed, unknown, err
 		}
 	}
@@ -116,42 +115,12 @@ func (r *Registry) RenewMany(ctx context.Context, rs []rollcall.Renew) (renewed 
 
 // checkReport refuses a report before any of it is taken in.
 func (r *Registry) checkReport(item *catalog.Item, rep *rollcall.Report) error {
-	if len(rep.Note) > r.o.Limits.ValueBytes {
-		return rollcall.Invalid("note", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(rep.Note), r.o.Limits.ValueBytes))
-	}
-	for name, c := range rep.Checks {
-		field := "checks." + name
-		switch {
-		case !r.live.Leases.Has(item.Key(), rollcall.CheckSlot(name)):
-			return rollcall.Invalid(field, "is not a check of type ttl of this instance; declare it when registering")
-		case c.Status != rollcall.Healthy && c.Status != rollcall.Degraded && c.Status != rollcall.Unhealthy:
-			return rollcall.Invalid(field+".status", "must be healthy, degraded or unhealthy")
-		case len(c.Note) > r.o.Limits.ValueBytes:
-			return rollcall.Invalid(field+".note", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(c.Note), r.o.Limits.ValueBytes))
+	for name := range rep.Checks {
+		if !r.live.Leases.Has(item.Key(), rollcall.CheckSlot(name)) {
+			return rollcall.Invalid("checks."+name, "is not a check of type ttl of this instance; declare it when registering")
 		}
 	}
-	if rep.Status == rollcall.Suspect {
-		return rollcall.Invalid("status", "suspect is the registry's to say; use starting, healthy, degraded, unhealthy or draining")
-	}
-	return checkSoft("", rep.Load, rep.Position)
-}
-
-func checkSoft(field string, l *rollcall.Load, p *rollcall.Position) error {
-	if p != nil && !(math.Abs(p.Lat) <= 90 && math.Abs(p.Lon) <= 180) {
-		return rollcall.Invalid(field+"position", fmt.Sprintf("%v, %v is not a latitude (-90 to 90) and longitude (-180 to 180)", p.Lat, p.Lon))
-	}
-	if l == nil {
-		return nil
-	}
-	for name, f := range map[string]float64{
-		"utilization": l.Utilization, "in_flight": float64(l.InFlight), "rps": l.RPS, "errors": l.Errors,
-		"latency_p50_ms": l.LatencyP50, "latency_p99_ms": l.LatencyP99,
-	} {
-		if !(f >= 0 && f <= 1e12) {
-			return rollcall.Invalid(field+"load."+name, fmt.Sprintf("is %v; 0 and up are allowed", f))
-		}
-	}
-	return nil
+	return rep.Validate(r.o.Limits)
 }
 
 // takeIn keeps what a renewed instance reports.
@@ -165,10 +134,23 @@ func (r *Registry) takeIn(key rollcall.Key, rep *rollcall.Report) {
 	if rep.Load != nil {
 		r.soft.Report(key, *rep.Load)
 	}
-	if rep.Position != nil {
-		if at := r.position(key, r.catalog.Item(key)); at == nil || *at != *rep.Position {
-			r.soft.Move(key, *rep.Position)
-		}
+	switch item := r.catalog.Item(key); {
+	case item == nil:
+		r.soft.Drop(key) // it was removed meanwhile
+	case rep.Position != nil:
+		r.move(item, *rep.Position)
+	}
+}
+
+// move notes where an instance is, unless it is known to be there.
+func (r *Registry) move(item *catalog.Item, p rollcall.Position) {
+	key := item.Key()
+	if at, moved := r.soft.Position(key); moved && at == p || !moved && samePosition(record.Position(item.Record()), &p) {
+		return
+	}
+	r.soft.Move(key, p)
+	if r.catalog.Item(key) == nil {
+		r.soft.Drop(key) // it was removed meanwhile
 	}
 }
 

@@ -16,24 +16,38 @@ func (r *Registry) Why(ctx context.Context, q *rollcall.Query, id string) (rollc
 	if err := authorize(ctx, auth.Inspect, rollcall.Key{ServiceKey: key, ID: id}); err != nil {
 		return rollcall.Explanation{}, err
 	}
-	a, err := r.Resolve(ctx, q)
+	asked := *q
+	asked.Pick = 0 // to be asked why is no pick
+	a, err := r.Resolve(ctx, &asked)
+	if err != nil {
+		return rollcall.Explanation{}, err
+	}
+	plan := a.Plan
+	if q.Pick > 0 {
+		if plan, err = r.compile(ctx, q); err != nil {
+			return rollcall.Explanation{}, err
+		}
+	}
+	all, result, err := plan.Explain(key, a.World)
 	if err != nil {
 		return rollcall.Explanation{}, err
 	}
 	x := rollcall.Explanation{
-		Namespace: key.Namespace, Service: a.View.Name(), Revision: a.View.Revision(), At: q.At, Panic: a.View.Panic(),
+		Namespace: key.Namespace, Service: a.Name, Revision: result.Revision, At: q.At, Panic: result.Panic, Total: result.Total,
 		Instances: []rollcall.Reason{},
 	}
 	if q.At.IsZero() {
 		x.Guard = r.guardOf(key)
 	}
-	all, total := a.Plan.Explain(a.View)
-	x.Total = total
 	for _, p := range all {
 		if id != "" && p.Item.ID() != id {
 			continue
 		}
-		x.Instances = append(x.Instances, r.reason(p, q.At.IsZero()))
+		n := r.reason(p, q.At.IsZero())
+		if of := p.Item.Key().ServiceKey; a.Plan.Named() {
+			n.Namespace, n.Service = of.Namespace, of.Service
+		}
+		x.Instances = append(x.Instances, n)
 	}
 	if id != "" && len(x.Instances) == 0 {
 		return x, r.noInstance(rollcall.Key{ServiceKey: key, ID: id})
@@ -56,7 +70,7 @@ func (r *Registry) guardOf(key rollcall.ServiceKey) *rollcall.Guard {
 // now.
 func (r *Registry) reason(p resolve.Placed, now bool) rollcall.Reason {
 	i := p.Item
-	n := rollcall.Reason{ID: i.ID(), In: p.In, Why: p.Why, Health: i.Health(), Override: i.Override()}
+	n := rollcall.Reason{ID: i.ID(), In: p.In, Why: p.Why, EffectiveWeight: p.Weight, Health: i.Health(), Override: i.Override()}
 	for _, f := range i.Findings() {
 		n.Evidence = append(n.Evidence, rollcall.Evidence{Source: f.Slot, Status: f.Status, Reason: f.Reason, Hard: f.Hard, Since: f.Since})
 	}

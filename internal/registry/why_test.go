@@ -178,7 +178,7 @@ func TestWhy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			items, _ := a.Select()
+			items := itemsOf(a)
 			for n, i := range x.Instances {
 				cases++
 				fmt.Fprintf(&got, "%-3s %-18s %s\n", map[bool]string{true: "in", false: "out"}[i.In], i.ID, i.Why)

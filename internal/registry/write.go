@@ -76,7 +76,7 @@ func (r *Registry) asRegistered(i rollcall.Instance, put rollcall.InstancePut, r
 	}
 	health := item.Health()
 	i.Health, i.Revision, i.Incarnation, i.RegisteredAt = &health, rev, item.Incarnation(), item.Registered()
-	i.EffectiveWeight, i.Load, i.Provisional = i.Weight, nil, false
+	i.EffectiveWeight, i.Load, i.Provisional, i.Distance = new(r.Weight(item)), nil, false, nil
 	return i
 }
 
@@ -269,10 +269,34 @@ func (r *Registry) Update(ctx context.Context, key rollcall.Key, ifMatch rollcal
 			return rollcall.Instance{}, err
 		}
 		// Somebody else was faster. Their change is in the log and on its way.
-		if err := r.applied.wait(ctx, s.Revision()+1); err != nil {
+		if err := r.applied.Wait(ctx, s.Revision()+1); err != nil {
 			return rollcall.Instance{}, err
 		}
 	}
+}
+
+// Move notes where an instance is: [Registry.Update] of its position alone. It
+// returns the instance and, if it has said that, its load.
+func (r *Registry) Move(ctx context.Context, key rollcall.Key, p rollcall.Position) (*catalog.Item, *rollcall.Load, error) {
+	if err := authorize(ctx, auth.Register, key); err != nil {
+		return nil, nil, err
+	}
+	if err := r.synced(); err != nil {
+		return nil, nil, err
+	}
+	item := r.catalog.Snapshot().Item(key)
+	if item == nil {
+		return nil, nil, r.noInstance(key)
+	}
+	if err := (&rollcall.Renew{Key: key, Position: &p}).Validate(""); err != nil {
+		return nil, nil, err
+	}
+	r.move(item, p)
+	l, ok := r.soft.Load(key)
+	if !ok {
+		return item, nil, nil
+	}
+	return item, &l, nil
 }
 
 func (r *Registry) update(ctx context.Context, key rollcall.Key, old *catalog.Item, edit func(*rollcall.Instance) error) (rollcall.Instance, error) {

@@ -232,12 +232,16 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	query, err := c.PutQuery(t.Context(), rollcall.NamedQuery{Name: "pay", Service: "payments", Failover: []rollcall.QueryTarget{{Service: "pay-dr"}}}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var file bytes.Buffer
 	if err := c.Backup(t.Context(), &file); err != nil {
 		t.Fatal(err)
 	}
 	b, err := server.VerifyBackup(bytes.NewReader(file.Bytes()))
-	if err != nil || b.Instances != 2 || b.Revision != 2 {
+	if err != nil || b.Instances != 2 || b.Revision != 3 {
 		t.Fatalf("%+v, %v", b, err)
 	}
 	for _, cut := range []int{0, 5, file.Len() / 2, file.Len() - 1} {
@@ -260,5 +264,8 @@ func TestBackupAndRestore(t *testing.T) {
 	ans, err := dial(t, second).Resolve(t.Context(), rollcall.Query{Service: "payments"})
 	if err != nil || len(ans.Instances) != 2 || ans.Token.Log == b.Log {
 		t.Errorf("restored: %d instances of log %s, %v; want two, and a log of its own", len(ans.Instances), ans.Token.Log, err)
+	}
+	if q, err := dial(t, second).Query(t.Context(), query.Key()); err != nil || !q.Same(&query) || !q.UpdatedAt.Equal(query.UpdatedAt) || q.By != query.By {
+		t.Errorf("restored: query %+v, %v; it was %+v", q, err, query)
 	}
 }

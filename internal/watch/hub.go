@@ -47,6 +47,11 @@ type Topic = rollcall.ServiceKey
 //
 // Lock order: Hub.mu before topic.mu before reader.mu.
 type Hub struct {
+	// Weights returns the effective weights of a service's instances that changed
+	// behind a generation of its soft state, with the newest one; from 0 all that
+	// are not as registered. Nil is none, ever. It is set before anybody subscribes.
+	Weights func(service Topic, since uint64) (ws []Weighed, generation uint64)
+
 	now         func() time.Time
 	limits      limits
 	subscribers atomic.Int64
@@ -57,7 +62,7 @@ type Hub struct {
 	mu       sync.Mutex // guards what follows
 	snapshot *catalog.Snapshot
 	topics   map[Topic]*topic
-	readers  map[string]*reader // by id
+	readers  map[string][]*reader // by id; a derived subscription has several
 	pollers  map[pollerKey]*poller
 	order    []stored // the history, oldest first, from head
 	head     int
@@ -94,6 +99,12 @@ type topic struct {
 	closed bool
 	shared map[span]*merge // made since the last event, for subscribers with the same cursor
 	spans  int             // sum of the lengths of shared's keys
+
+	moves     uint64                       // counts the times when its name meant something else
+	listeners map[chan<- struct{}]struct{} // each has room for one token
+	weighed   map[Topic]uint64             // services whose weights were published anew, by when
+	weighings uint64                       // counts that
+	weights   map[weighing]*Batch          // made since, for subscribers that were told the same
 }
 
 // span is what a subscriber with a selection has missed.
@@ -110,7 +121,7 @@ func NewHub(now func() time.Time) *Hub {
 func newHub(now func() time.Time, l limits) *Hub {
 	return &Hub{
 		now: now, limits: l, seed: maphash.MakeSeed(), done: make(chan struct{}),
-		topics: map[Topic]*topic{}, readers: map[string]*reader{}, pollers: map[pollerKey]*poller{},
+		topics: map[Topic]*topic{}, readers: map[string][]*reader{}, pollers: map[pollerKey]*poller{},
 	}
 }
 
@@ -188,6 +199,19 @@ func size(e *catalog.Event) int {
 		}
 	}
 	return n
+}
+
+// Moved says that a name means something else from now on: subscriptions to it end
+// with [ErrMoved].
+func (h *Hub) Moved(name Topic) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t := h.topics[name]; t != nil {
+		t.mu.Lock()
+		t.moves++
+		t.mu.Unlock()
+		t.signal()
+	}
 }
 
 // forget drops the whole history and leaves every cursor behind it.
@@ -327,5 +351,15 @@ func (t *topic) signal() {
 	if t.wake != nil {
 		close(t.wake)
 		t.wake = nil
+	}
+	for l := range t.listeners {
+		notify(l)
+	}
+}
+
+func notify(l chan<- struct{}) {
+	select {
+	case l <- struct{}{}:
+	default:
 	}
 }

@@ -50,7 +50,7 @@ func (h *Hub) Poll(name Topic, sel Selection, after rollcall.Token, caller strin
 		if len(h.pollers) == mostPollers || h.closed {
 			return s
 		}
-		p = &poller{reader: h.join(s.topic, Reader{Caller: caller, Door: "poll"}), key: key}
+		p = &poller{reader: h.join(s.topic, Reader{Caller: caller, Door: "poll"}, newID()), key: key}
 		h.pollers[key] = p
 		s.topic.refs++
 	} else if p.timer != nil {

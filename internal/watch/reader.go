@@ -46,12 +46,15 @@ type reader struct {
 
 // join makes a subscription's reader a watcher of its topic. The caller holds
 // Hub.mu.
-func (h *Hub) join(t *topic, who Reader) *reader {
-	r := &reader{Reader: who, id: rand.Text()[:16], topic: t, at: len(t.readers)}
+func (h *Hub) join(t *topic, who Reader, id string) *reader {
+	r := &reader{Reader: who, id: id, topic: t, at: len(t.readers)}
 	t.readers = append(t.readers, r)
-	h.readers[r.id] = r
+	h.readers[id] = append(h.readers[id], r)
 	return r
 }
+
+// newID returns a name that nobody can guess.
+func newID() string { return rand.Text()[:16] }
 
 // leave is the end of a watcher. The caller holds Hub.mu.
 func (h *Hub) leave(r *reader) {
@@ -60,7 +63,9 @@ func (h *Hub) leave(r *reader) {
 	t.readers[r.at], last.at = last, r.at
 	t.readers[len(t.readers)-1] = nil
 	t.readers = t.readers[:len(t.readers)-1]
-	delete(h.readers, r.id)
+	if h.readers[r.id] = slices.DeleteFunc(h.readers[r.id], func(o *reader) bool { return o == r }); len(h.readers[r.id]) == 0 {
+		delete(h.readers, r.id)
+	}
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -108,6 +113,20 @@ func (r *reader) hand(cursor uint64, b *Batch) {
 		r.log, r.sent, r.acked = b.State.Log(), 0, 0
 	}
 	r.cursor, r.passed, r.told = cursor, b.Revision, newest(r.topic.name, b)
+}
+
+// derive says that a result as of a revision is handed out and the cursor behind
+// all that it is made of.
+func (r *reader) derive(log rollcall.LogID, cursor uint64, rev rollcall.Revision) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if log != r.log {
+		r.log, r.sent, r.acked = log, 0, 0
+	}
+	r.cursor, r.passed, r.told = cursor, max(r.passed, rev), max(r.told, rev)
 }
 
 // newest returns the revision of the last record of a batch. A service's state
@@ -218,12 +237,17 @@ func (s *Subscription) Ack(to rollcall.Revision) error { return s.reader.ack(to)
 // Ack is [Subscription.Ack] of the subscription with an id.
 func (h *Hub) Ack(id string, to rollcall.Revision) error {
 	h.mu.Lock()
-	r := h.readers[id]
+	rs := slices.Clone(h.readers[id])
 	h.mu.Unlock()
-	if r == nil {
+	if len(rs) == 0 {
 		return &rollcall.Error{Kind: rollcall.ErrNotFound, Field: "subscription", Detail: "no watch is open under this name; it ends with its connection"}
 	}
-	return r.ack(to)
+	for _, r := range rs {
+		if err := r.ack(to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Watchers lists those who are told of a service: who watch it, its namespace

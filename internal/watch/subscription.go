@@ -16,6 +16,10 @@ import (
 // the stream should be taken up elsewhere.
 var ErrClosed = errors.New("the server is stopping")
 
+// ErrMoved is returned by Next once the topic's name means something else: a query
+// was stored under it. The stream should be taken up again.
+var ErrMoved = errors.New("the name means another query now")
+
 // Selection decides which instances a subscriber sees. Text is equal for equal
 // selections, so that what is worked out for one subscriber serves all.
 type Selection struct {
@@ -36,6 +40,9 @@ const (
 	Changes
 	// Bookmark says that nothing did, as of its revision.
 	Bookmark
+	// Weights says what share of the traffic instances get from now on. It has no
+	// revision, and of several the last one counts.
+	Weights
 )
 
 // Batch is what a subscriber is told at once. Subscribers share it: it must not
@@ -43,9 +50,15 @@ const (
 type Batch struct {
 	Type     Type
 	Revision rollcall.Revision // what the subscriber is current as of
-	State    *catalog.Snapshot // of a Snapshot or Reset
+	State    *catalog.Snapshot // of a Snapshot or Reset, unless it is derived
 	Changes  []Change          // of Changes, by revision
-	At       time.Time         // when the newest of the changes was committed, as far as that is known
+	Weighed  []Weighed         // of Weights
+	// Result is what a [Derived] subscription is told, all of it in a Snapshot or
+	// Reset; nil for others.
+	Result *Result
+	// Generation is that of the soft state that Weights are of.
+	Generation uint64
+	At         time.Time // when the newest of the changes was committed, as far as that is known
 
 	mu   sync.Mutex
 	memo map[string][]byte
@@ -67,6 +80,7 @@ type Change struct {
 	Service  rollcall.ServiceKey
 	ID       string
 	Item     *catalog.Item // nil if the instance is gone
+	Shown    *Shown        // of a derived Put
 	Why      string        // the last change's own words for it, if it had any
 }
 
@@ -97,6 +111,10 @@ type Subscription struct {
 	first     *Batch // to be delivered before anything else
 	timer     *time.Timer
 
+	moves     uint64           // of the topic, when it began
+	weighings uint64           // of the topic, that were told
+	weighed   map[Topic]uint64 // the generation of each service's weights that was told last
+
 	reader *reader       // nil: nobody
 	poller *poller       // of a long poll whose caller is known; else nil
 	wait   time.Duration // that poll's
@@ -111,7 +129,7 @@ func (h *Hub) Subscribe(name Topic, sel Selection, after rollcall.Token, who Rea
 	defer h.mu.Unlock()
 	s := h.subscribe(name, sel, after)
 	if who.Door != "" {
-		s.reader = h.join(s.topic, who)
+		s.reader = h.join(s.topic, who, newID())
 		s.begin()
 	}
 	return s
@@ -126,10 +144,17 @@ func (h *Hub) subscribe(name Topic, sel Selection, after rollcall.Token) *Subscr
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s.cursor = t.base + uint64(len(t.events))
+	s.moves = t.moves
+	if s.weighings = t.weighings; !after.IsZero() {
+		s.weighings = resumed // what was missed is not known, so all are repeated
+	}
 	v := h.snapshot.View(name)
 	switch {
 	case after.IsZero():
 		s.first = &Batch{Type: Snapshot, Revision: s.revision, State: h.snapshot, At: h.now()}
+		return s
+	case after.Generation&derived != 0:
+		s.first = &Batch{Type: Reset, Revision: s.revision, State: h.snapshot, At: h.now()}
 		return s
 	case after.Log == h.snapshot.Log() && v != nil && v.Revision() <= after.Revision && after.Revision <= s.revision:
 		// Nothing happened since, however long ago that was.
@@ -210,6 +235,9 @@ func (s *Subscription) Next(ctx context.Context) (*Batch, error) {
 		// Read before the topic: all events up to it are in their topics.
 		current := s.hub.Revision()
 		b, wake, err := s.poll()
+		if b == nil && err == nil {
+			b = s.weigh()
+		}
 		if b != nil || err != nil {
 			return b, err
 		}
@@ -236,6 +264,10 @@ func (s *Subscription) poll() (*Batch, <-chan struct{}, error) {
 	if t.closed {
 		t.mu.Unlock()
 		return nil, nil, ErrClosed
+	}
+	if s.moves != t.moves {
+		t.mu.Unlock()
+		return nil, nil, ErrMoved
 	}
 	if t.wake == nil {
 		t.wake = make(chan struct{})
@@ -331,7 +363,7 @@ func (sel *Selection) change(changes []Change, before *catalog.Item, e *catalog.
 	if !ok {
 		return changes
 	}
-	return append(changes, Change{kind, e.Revision, e.Service, e.ID, e.After, e.Why})
+	return append(changes, Change{Kind: kind, Revision: e.Revision, Service: e.Service, ID: e.ID, Item: e.After, Why: e.Why})
 }
 
 func (sel *Selection) kind(before, after *catalog.Item) (Kind, bool) {

@@ -64,7 +64,7 @@ func same(lines []string) []string {
 	lines = slices.Clone(lines)
 	for i, l := range lines {
 		l = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\b\d\d:\d\d:\d\d\b`).ReplaceAllString(l, "TIME")
-		l = regexp.MustCompile(`(unhealthy|healthy|hello-\d) +\d+m?s `).ReplaceAllString(l, "$1 AGO ")
+		l = regexp.MustCompile(`^((?:yes|no) +\S+ +\S+) +\d+m?s `).ReplaceAllString(l, "$1 AGO ")
 		lines[i] = strings.Join(strings.Fields(l), " ")
 	}
 	slices.Sort(lines)

@@ -64,6 +64,37 @@ func TestReport(t *testing.T) {
 	}
 }
 
+const namedQuery = `{"namespace":"shop","name":"payments","service":"pay","filter":"cap.region_ok == true","near":"zone:eu-west/eu-west-1a",
+	"split":[{"percent":90,"filter":"version == \"1.4.0\""},{"percent":10,"service":"b","namespace":"c","near":"d"}],
+	"failover":[{"service":"payments-dr"},{"namespace":"eu","service":"payments","filter":"e","near":"f"}],"min_routable":2,"limit":10,"subset_size":20}`
+
+func TestNamedQuery(t *testing.T) {
+	var got, want rollcall.NamedQuery
+	if err := begin(namedQuery).NamedQuery(&got); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(namedQuery), &want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for body, field := range map[string]string{
+		`{"nam":"a"}`:                            "nam",
+		`{"split":[{"percent":1},{"weight":1}]}`: "split[1].weight",
+		`{"failover":[{"name":"a"}]}`:            "failover[0].name",
+		`{"failover":[{"filter":1}]}`:            "failover[0].filter",
+		`{"limit":-1}`:                           "limit",
+		`{"split":{}}`:                           "split",
+		`{"failover":["a"]}`:                     "failover[0]",
+	} {
+		var e *rollcall.Error
+		if err := begin(body).NamedQuery(&got); !errors.As(err, &e) || e.Field != field {
+			t.Errorf("%s: %v, want one that names %s", body, err, field)
+		}
+	}
+}
+
 func TestRenewals(t *testing.T) {
 	got, err := begin(`{"renew":[{"service":"Payments","id":"a"},{"service":"Payments","id":"b","namespace":"Shop"},
 		{"id":"c","namespace":"Shop","service":"Payments","load":{"rps":1}},{"service":"p\u0061","id":"d"},{"service":"pa","id":"\u0065"}]}`).Renewals("x", 5)

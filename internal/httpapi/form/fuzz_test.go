@@ -109,9 +109,16 @@ func FuzzDecodePatch(f *testing.F) {
 
 func FuzzDecodeReport(f *testing.F) {
 	f.Add([]byte(`{"status":"degraded","note":"x","checks":{"a":{"status":"healthy"}},"load":{"rps":1e9},"position":{"lat":1,"lon":2}}`))
+	f.Add([]byte(`{"load":{"rps":1,"in_flight":2},"position":{"lat":1,"lon":2}}`))
 	f.Add([]byte(`{"checks":{"":null},"load":null,"position":null,"status":null}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		fuzzed(t, body, begin(string(body)).Report(new(rollcall.Report)))
+		var got, want rollcall.Report
+		err := begin(string(body)).Report(&got)
+		fuzzed(t, body, err)
+		d := begin(string(body))
+		if slow := d.whole(func() error { return d.report(&want) }); (slow == nil) != (err == nil) || err == nil && !cmp.Equal(got, want) {
+			t.Errorf("%q is read as %+v, %v; want %+v, %v", body, got, err, want, slow)
+		}
 	})
 }
 
@@ -265,6 +272,27 @@ func FuzzDecodeEndGuard(f *testing.F) {
 		fuzzed(t, body, err)
 		if err == nil && key != (rollcall.ServiceKey{}) && (key.Service == "" || key != rollcall.NewServiceKey(key.Namespace, key.Service)) {
 			t.Errorf("%q is read as %+v", body, key)
+		}
+	})
+}
+
+func FuzzDecodeNamedQuery(f *testing.F) {
+	f.Add([]byte(namedQuery))
+	f.Add([]byte(`{"split":null,"failover":[null,{}],"split":[{"percent":null}],"min_routable":null}`))
+	f.Add([]byte(`{"name":"\u0061","split":[{"percent":1e400}],"by":[{}],"updated_at":{"x":[[]]},"revision":-1}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var got, again rollcall.NamedQuery
+		err := begin(string(body)).NamedQuery(&got)
+		fuzzed(t, body, err)
+		if err != nil {
+			return
+		}
+		text, err := json.Marshal(got)
+		if err != nil {
+			t.Fatalf("%q: %v", body, err)
+		}
+		if err := begin(string(text)).NamedQuery(&again); err != nil || !cmp.Equal(got, again, cmpopts.EquateEmpty()) {
+			t.Errorf("%q was read as %s, and that as %+v, %v", body, text, again, err)
 		}
 	})
 }

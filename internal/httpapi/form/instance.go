@@ -139,7 +139,7 @@ func (d *Decoder) instance(i *rollcall.Instance) error {
 				i.Checks = append(i.Checks, rollcall.Check{})
 				return d.check(&i.Checks[len(i.Checks)-1])
 			})
-		case "health", "origin", "revision", "incarnation", "registered_at", "effective_weight", "load", "provisional":
+		case "health", "origin", "revision", "incarnation", "registered_at", "effective_weight", "distance_km", "load", "provisional":
 			return d.skip()
 		}
 		return d.unknown()

@@ -41,6 +41,12 @@ func matches(ms []rollcall.Match, name string, values []string) []rollcall.Match
 
 func parameter(q *rollcall.Query, name, value string) (err error) {
 	switch name {
+	case "filter", "near", "subset", "pick":
+		if value == "" || name == "pick" && value == "0" { // of an unset variable, say
+			return fmt.Errorf("%q asks for nothing; leave it out", value)
+		}
+	}
+	switch name {
 	case "namespace":
 		q.Namespace = value
 	case "health":

@@ -6,6 +6,11 @@ import (
 
 // Report reads what an instance says with a renewal.
 func (d *Decoder) Report(r *rollcall.Report) error {
+	*r = rollcall.Report{}
+	if s := (scan{b: d.buf}); s.report(r) {
+		return nil
+	}
+	*r = rollcall.Report{}
 	return d.whole(func() error { return d.report(r) })
 }
 

@@ -31,11 +31,11 @@ func appendRegistered(b []byte, ref string, i *rollcall.Instance, created bool) 
 	return append(i.AppendJSON(append(b, `,"instance":`...)), "}\n"...)
 }
 
-func appendRenewed(b []byte, ref string, k rollcall.Key, r rollcall.Renewal) []byte {
+func appendRenewed(b []byte, ref string, k rollcall.Key, ttl string, rev rollcall.Revision) []byte {
 	b = appendRef(append(b, `{"type":"renewed"`...), ref)
 	b = appendKey(b, k.Namespace, k.Service, k.ID)
-	b = append(append(b, `,"ttl":"`...), r.TTL.String()...)
-	b = strconv.AppendUint(append(b, `","revision":`...), uint64(r.Revision), 10)
+	b = append(append(b, `,"ttl":"`...), ttl...)
+	b = strconv.AppendUint(append(b, `","revision":`...), uint64(rev), 10)
 	return append(b, "}\n"...)
 }
 
@@ -71,7 +71,7 @@ func (st *stream) refuse(l *form.Line, err error) error {
 	if !known {
 		st.d.o.Logger.Error("a line of a session failed", "type", l.Type, "instance", l.Key.String(), "err", err)
 	}
-	return st.say(func(b []byte) []byte {
+	return st.answer(func(b []byte) []byte {
 		b = appendRef(append(b, `{"type":"error"`...), l.Ref)
 		if l.Key.ID != "" {
 			b = appendKey(b, l.Key.Namespace, l.Key.Service, l.Key.ID)

@@ -12,8 +12,14 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/httpapi/form"
 )
 
-// idleBuffer is how many bytes a stream holds to read into while nothing comes.
-const idleBuffer = 256
+// idleBuffer is how many bytes a stream holds to read into while little comes,
+// and busyBuffer what it takes, bit by bit, when reads fill what there is. After
+// calmAfter reads that do not, it is idle again.
+const (
+	idleBuffer = 256
+	busyBuffer = 16 << 10
+	calmAfter  = 8
+)
 
 var errLong = errors.New("the line is too long")
 
@@ -24,7 +30,12 @@ type lines struct {
 	buf   []byte
 	begin int   // of what is read and not returned
 	err   error // comes after that
+	full  bool  // the last read filled the buffer
+	calm  int   // reads since one would not have fitted into an idle buffer
 }
+
+// ready reports whether the next line is there, so that nobody waits for it.
+func (l *lines) ready() bool { return bytes.IndexByte(l.buf[l.begin:], '\n') >= 0 }
 
 // next returns the next line, without its end. It is valid until the next call.
 // A last line without an end is one, too, if the stream ends in good order.
@@ -54,17 +65,27 @@ func (l *lines) next() ([]byte, error) {
 
 // fill reads more behind what is left.
 func (l *lines) fill(rest []byte) {
+	size := cap(l.buf)
 	switch {
-	case len(rest) == 0 && cap(l.buf) != idleBuffer:
-		l.buf = make([]byte, 0, idleBuffer)
-	case len(rest) == cap(l.buf):
-		l.buf = append(make([]byte, 0, min(4*cap(l.buf), l.most+2)), rest...)
-	default:
-		l.buf = l.buf[:copy(l.buf[:cap(l.buf)], rest)]
+	case size == 0 || len(rest) == 0 && l.calm >= calmAfter:
+		size = idleBuffer
+	case len(rest) == size:
+		size = min(4*size, l.most+2)
+	case l.full && size < busyBuffer:
+		size = max(size, min(4*size, l.most+2))
+	}
+	if size != cap(l.buf) {
+		l.buf = append(make([]byte, 0, size), rest...)
+	} else {
+		l.buf = l.buf[:copy(l.buf[:size], rest)]
 	}
 	l.begin = 0
-	n, err := l.r.Read(l.buf[len(l.buf):cap(l.buf)])
+	n, err := l.r.Read(l.buf[len(l.buf):size])
 	l.buf, l.err = l.buf[:len(l.buf)+n], err
+	l.full = len(l.buf) == size
+	if l.calm++; len(l.buf) > idleBuffer {
+		l.calm = 0
+	}
 }
 
 // Lines that say no more than that somebody is there.

@@ -376,6 +376,7 @@ func (w *wire) SetWriteDeadline(time.Time) error { return nil }
 func FuzzServe(f *testing.F) {
 	f.Add([]byte(registerP1 + "\n{\"type\":\"goodbye\"}\n"))
 	f.Add([]byte("\n\r\n" + `{"type":"report","service":"a","id":"b","load":{"rps":1}}` + "\n{}\n7\nnull"))
+	f.Add([]byte(strings.Repeat(`{"type":"report","service":"a","id":"b","position":{"lat":1,"lon":2}}`+"\n", 3) + `{"type":"report","service":"a","id":"nobody","load":{"rps":1}}` + "\n" + registerP1))
 	f.Add([]byte(`{"type":"resume","token":"t-1"}` + "\n" + `{"type":"goodbye","service":"a","id":"b"}`))
 	f.Add([]byte(`{"type":"resume","token":"` + strings.Repeat("x", 300)))
 	f.Fuzz(func(t *testing.T, in []byte) {

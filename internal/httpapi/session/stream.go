@@ -22,6 +22,8 @@ type stream struct {
 	place func(*rollcall.Instance)
 	keys  map[rollcall.Key]struct{} // of the instances that were registered here
 	ended chan struct{}             // closed when nothing is read any more
+	out   *[]byte                   // answers that are not written yet; nil: none
+	soft  *reports                  // nil: none came
 
 	// turn is held by who writes, which may take long, and guards sent: when
 	// something was written last. No other lock is held meanwhile.
@@ -67,18 +69,20 @@ func (st *stream) serve(first []byte, resumed bool) {
 	}
 	told.Go(st.tell)
 	if first != nil {
-		err = st.heard(first)
+		err = st.heard(first, true)
 	}
 	for err == nil {
 		var line []byte
-		if line, err = st.next(); err == nil {
-			err = st.heard(line)
+		anew := !st.in.ready()
+		if line, err = st.next(anew); err == nil {
+			err = st.heard(line, anew)
 		}
 	}
 }
 
 // part lets go of the session, for the reason that its stream ended for.
 func (st *stream) part(err error) {
+	defer st.flush()
 	if errors.Is(err, errGoodbye) || errors.Is(err, errTaken) || st.d.ending() {
 		return
 	}
@@ -96,12 +100,19 @@ func (st *stream) part(err error) {
 	if answered {
 		st.refuse(&form.Line{}, wrong.error)
 	}
+	st.flush()
 	st.c.SetWriteDeadline(time.Now()) // for a write that waits
 }
 
-// next reads a line, for which the client has the session's TTL.
-func (st *stream) next() ([]byte, error) {
-	if err := st.await(); err != nil {
+// next returns the next line. If it is not there yet, answers are written first,
+// and then the client has the session's TTL for it.
+func (st *stream) next(anew bool) ([]byte, error) {
+	if anew {
+		if err := st.flush(); err != nil {
+			return nil, err
+		}
+	}
+	if err := st.await(anew); err != nil {
 		return nil, err
 	}
 	line, err := st.in.next()
@@ -119,11 +130,12 @@ func (st *stream) next() ([]byte, error) {
 	return nil, err
 }
 
-// await sets the deadline of the next line, unless there is to be none.
-func (st *stream) await() error {
+// await sets the deadline of the next line if it is waited for. An error says that
+// there is to be none.
+func (st *stream) await(anew bool) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.cut == nil {
+	if st.cut == nil && anew {
 		st.c.SetReadDeadline(time.Now().Add(st.s.TTL()))
 	}
 	return st.cut
@@ -139,8 +151,15 @@ func (st *stream) stop(why error) {
 	st.c.SetReadDeadline(time.Now())
 }
 
-// heard does what a line says. An error ends the stream.
-func (st *stream) heard(line []byte) error {
+// heard does what a line says, which was waited for or came with the one before.
+// An error ends the stream.
+func (st *stream) heard(line []byte, anew bool) error {
+	if st.soft.line(line) {
+		if anew {
+			st.s.Alive()
+		}
+		return st.reported()
+	}
 	st.s.Alive()
 	if quiet(line) {
 		return nil
@@ -186,15 +205,21 @@ func (st *stream) register(l *form.Line) error {
 		st.keys = map[rollcall.Key]struct{}{}
 	}
 	st.keys[is.Key()] = struct{}{}
-	return st.say(func(b []byte) []byte { return appendRegistered(b, l.Ref, &is, created) })
+	if err := st.answer(func(b []byte) []byte { return appendRegistered(b, l.Ref, &is, created) }); err != nil {
+		return err
+	}
+	return st.flush() // the next one may take its time
 }
 
 func (st *stream) report(l *form.Line) error {
+	if st.soft == nil {
+		st.soft = &reports{keys: map[string]rollcall.Key{}}
+	}
 	got, err := st.s.Report(st.ctx, l.Key, &l.Report)
 	if err != nil {
 		return st.refuse(l, err)
 	}
-	return st.say(func(b []byte) []byte { return appendRenewed(b, l.Ref, l.Key, got) })
+	return st.answer(func(b []byte) []byte { return appendRenewed(b, l.Ref, l.Key, got.TTL.String(), got.Revision) })
 }
 
 func (st *stream) goodbye(l *form.Line) error {
@@ -206,7 +231,7 @@ func (st *stream) goodbye(l *form.Line) error {
 		return st.refuse(l, err)
 	}
 	delete(st.keys, l.Key)
-	err := st.say(func(b []byte) []byte { return appendGone(b, l.Ref, l.Key) })
+	err := st.answer(func(b []byte) []byte { return appendGone(b, l.Ref, l.Key) })
 	if keys == nil {
 		return errGoodbye // which counts also if its answer cannot be written
 	}
@@ -262,7 +287,38 @@ func (st *stream) ping(interval time.Duration) (time.Duration, error) {
 	return 0, st.write(ping)
 }
 
-// say writes a line.
+// mostAnswers is how many bytes of answers wait for each other at most.
+const mostAnswers = 16 << 10
+
+// answer adds a line to the answers, which are written together when no further
+// line is there to be answered. Only who reads may call it.
+func (st *stream) answer(line func([]byte) []byte) error {
+	if st.out == nil {
+		st.out = st.d.buffers.Get().(*[]byte)
+		*st.out = (*st.out)[:0]
+	}
+	*st.out = line(*st.out)
+	if len(*st.out) < mostAnswers {
+		return nil
+	}
+	return st.flush()
+}
+
+// flush writes the answers that wait.
+func (st *stream) flush() error {
+	b := st.out
+	if b == nil {
+		return nil
+	}
+	st.out = nil
+	err := st.write(*b)
+	if cap(*b) <= 2*mostAnswers {
+		st.d.buffers.Put(b)
+	}
+	return err
+}
+
+// say writes a line, whatever waits.
 func (st *stream) say(line func([]byte) []byte) error {
 	b := st.d.buffers.Get().(*[]byte)
 	defer st.d.buffers.Put(b)

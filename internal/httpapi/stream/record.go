@@ -21,7 +21,10 @@ type records struct {
 	sse  bool
 	many bool // of more than one service: records say of which
 	log  rollcall.LogID
-	item func([]byte, *catalog.Item) []byte // appends an instance
+	item func([]byte, *catalog.Item, *catalog.Shown) []byte // appends an instance
+	// weigh returns an instance's effective weight.
+	weigh      func(*catalog.Item) uint16
+	generation uint64 // of the result that is told of, 0 if it is none
 }
 
 func (e *records) begin(kind string) {
@@ -50,7 +53,7 @@ func (e *records) text(name, value string) {
 // token says that all up to r was told.
 func (e *records) token(r rollcall.Revision) {
 	e.buf = append(e.buf, `,"token":"`...)
-	e.buf = append(rollcall.Token{Log: e.log, Revision: r}.AppendTo(e.buf), '"')
+	e.buf = append(rollcall.Token{Log: e.log, Revision: r, Generation: e.generation}.AppendTo(e.buf), '"')
 }
 
 // end ends a record. complete, if not 0, is the revision whose token it had.
@@ -61,7 +64,7 @@ func (e *records) end(complete rollcall.Revision) {
 	}
 	if complete != 0 {
 		e.buf = append(e.buf, "id: "...)
-		e.buf = append(rollcall.Token{Log: e.log, Revision: complete}.AppendTo(e.buf), '\n')
+		e.buf = append(rollcall.Token{Log: e.log, Revision: complete, Generation: e.generation}.AppendTo(e.buf), '\n')
 	}
 	e.buf = append(e.buf, '\n')
 }
@@ -88,7 +91,7 @@ func (e *records) changes(b *watch.Batch) {
 			e.begin("put")
 			e.service(c.Service)
 			e.revision(c.Revision)
-			e.buf = e.item(append(e.buf, `,"instance":`...), c.Item)
+			e.buf = e.item(append(e.buf, `,"instance":`...), c.Item, shown(c.Shown))
 		case watch.Remove:
 			e.begin("remove")
 			e.service(c.Service)
@@ -115,12 +118,57 @@ func (e *records) changes(b *watch.Batch) {
 			if why := c.Item.Reason(); why != "" {
 				e.text("reason", quote.Shorten(why, maxReason))
 			}
+			e.weights(b, g.members)
 		}
 		if complete != 0 {
 			e.token(complete)
 		}
 		e.end(complete)
 	}
+}
+
+// weights says what those of a record have of the traffic from now on, in the
+// order of their ids, unless that is nothing.
+func (e *records) weights(b *watch.Batch, members []int) {
+	if !b.Changes[members[0]].Item.Usable() {
+		return
+	}
+	e.buf = append(e.buf, `,"effective_weights":[`...)
+	for n, at := range members {
+		if n > 0 {
+			e.buf = append(e.buf, ',')
+		}
+		weight := uint16(0)
+		if c := &b.Changes[at]; c.Shown != nil {
+			weight = c.Shown.Weight
+		} else {
+			weight = e.weigh(c.Item)
+		}
+		e.buf = strconv.AppendUint(e.buf, uint64(weight), 10)
+	}
+	e.buf = append(e.buf, ']')
+}
+
+// weighed writes records of weights, one for each service.
+func (e *records) weighed(b *watch.Batch) {
+	for n, w := range b.Weighed {
+		if n == 0 || e.many && w.Service != b.Weighed[n-1].Service {
+			if n > 0 {
+				e.buf = append(e.buf, '}')
+				e.end(0)
+			}
+			e.begin("weights")
+			e.service(w.Service)
+			e.buf = strconv.AppendUint(append(e.buf, `,"generation":`...), b.Generation, 10)
+			e.buf = append(e.buf, `,"weights":{`...)
+		} else {
+			e.buf = append(e.buf, ',')
+		}
+		e.buf = append(quote.Append(e.buf, w.ID), ':')
+		e.buf = strconv.AppendUint(e.buf, uint64(w.Weight), 10)
+	}
+	e.buf = append(e.buf, '}')
+	e.end(0)
 }
 
 // verdict is what instances of one record have in common.
@@ -154,11 +202,21 @@ func grouped(changes []watch.Change) map[verdict]group {
 	return groups
 }
 
+func shown(s *watch.Shown) *catalog.Shown {
+	if s == nil {
+		return nil
+	}
+	return &s.Shown
+}
+
 // departure says why an instance is no longer told of.
 func departure(c *watch.Change) string {
 	i := c.Item
 	if i == nil {
 		return cmp.Or(quote.Shorten(c.Why, maxReason), "deregistered")
+	}
+	if i.Usable() && c.Why != "" {
+		return c.Why
 	}
 	why := "not selected: " + i.Status().String()
 	if i.Reason() != "" {
@@ -194,10 +252,23 @@ func (e *records) view(t watch.Type, r rollcall.Revision, v *catalog.View, p *re
 				if !first {
 					e.buf = append(e.buf, ',')
 				}
-				e.buf = e.item(e.buf, i)
+				e.buf = e.item(e.buf, i, nil)
 				first = false
 			}
 		}
 	}
 	e.shut(r)
+}
+
+// result writes the snapshot or reset of a result.
+func (e *records) result(b *watch.Batch) {
+	e.open(b.Type, b.Revision)
+	for n := range b.Result.Shown {
+		if n > 0 {
+			e.buf = append(e.buf, ',')
+		}
+		s := &b.Result.Shown[n]
+		e.buf = e.item(e.buf, s.Item, &s.Shown)
+	}
+	e.shut(b.Revision)
 }

@@ -23,7 +23,9 @@ import (
 // Options are what all streams of a server have in common.
 type Options struct {
 	// Item appends an instance as records show it.
-	Item func([]byte, *catalog.Item) []byte
+	Item func([]byte, *catalog.Item, *catalog.Shown) []byte
+	// Weight returns an instance's effective weight.
+	Weight func(*catalog.Item) uint16
 	// Generation returns that of the soft state that a service's instances are
 	// shown with, if that is known.
 	Generation func(context.Context, rollcall.ServiceKey) (g uint64, ok bool)
@@ -40,6 +42,7 @@ type Stream struct {
 	c     *http.ResponseController
 	plan  *resolve.Plan
 	topic rollcall.ServiceKey // no service: all of a namespace, or of all
+	many  bool                // records say which service they are about
 	sse   bool
 	log   rollcall.LogID
 	id    string            // of its subscription
@@ -65,6 +68,7 @@ func New(o *Options, w http.ResponseWriter, r *http.Request, q *rollcall.Query, 
 	} else {
 		st.topic.Namespace = strings.ToLower(q.Namespace)
 	}
+	st.many = q.Service == ""
 	st.of(q.After.Log)
 	h := w.Header()
 	h["Content-Type"] = []string{"application/x-ndjson"}
@@ -112,7 +116,7 @@ func (st *Stream) Class() string {
 }
 
 func (st *Stream) records() *records {
-	return &records{sse: st.sse, many: st.topic.Service == "", log: st.log, item: st.o.Item}
+	return &records{sse: st.sse, many: st.many, log: st.log, item: st.o.Item, weigh: st.o.Weight}
 }
 
 // Start begins the answer. One that resumes may have nothing to tell for a
@@ -137,7 +141,17 @@ func (st *Stream) Start(resumed bool) error {
 
 // Tell writes a batch.
 func (st *Stream) Tell(b *watch.Batch) error {
+	if b.Result != nil {
+		return st.result(b)
+	}
 	switch b.Type {
+	case watch.Weights:
+		plain := b.Memo(st.key, func() []byte {
+			e := st.records()
+			e.weighed(b)
+			return e.buf
+		})
+		return st.write(plain, nil)
 	case watch.Snapshot, watch.Reset:
 		return st.whole(b)
 	case watch.Bookmark:
@@ -154,6 +168,26 @@ func (st *Stream) Tell(b *watch.Batch) error {
 		return st.write(plain, nil)
 	}
 	return st.write(plain, b.Memo("gzip "+st.key, func() []byte { return compress.Blocks(plain) }))
+}
+
+// result writes a batch about a result, which is this watcher's alone.
+func (st *Stream) result(b *watch.Batch) error {
+	if b.Result.Log != st.log {
+		st.of(b.Result.Log)
+	}
+	e := st.records()
+	e.generation, e.many = b.Result.Generation, b.Result.Named
+	switch b.Type {
+	case watch.Snapshot, watch.Reset:
+		e.result(b)
+	case watch.Bookmark:
+		e.bookmark(b.Revision)
+	case watch.Weights:
+		e.weighed(b)
+	default:
+		e.changes(b)
+	}
+	return st.write(e.buf, nil)
 }
 
 // whole writes a snapshot or reset.
@@ -210,7 +244,7 @@ func (st *Stream) everything(b *watch.Batch) error {
 				e.buf = append(e.buf, ',')
 			}
 			first = false
-			if e.buf = st.o.Item(e.buf, i); len(e.buf) >= chunk {
+			if e.buf = st.o.Item(e.buf, i, nil); len(e.buf) >= chunk {
 				if err := st.put(e.buf, nil); err != nil {
 					return err
 				}

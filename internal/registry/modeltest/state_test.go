@@ -74,6 +74,24 @@ func (i *item) instance() rollcall.Instance {
 	return is
 }
 
+// effective is what its health leaves of an item's weight, as docs/http.md has it.
+func (i *item) effective(registered uint16) *uint16 {
+	flapping, _ := i.finding(rollcall.SlotFlap)
+	left := uint16(0)
+	switch {
+	case flapping.Status == rollcall.Degraded && i.status.Usable(), i.status == rollcall.Suspect:
+		left = registered / 10
+	case i.status == rollcall.Degraded:
+		left = registered / 2
+	case i.status == rollcall.Healthy:
+		left = registered
+	}
+	if registered > 0 && i.status.Usable() {
+		left = max(1, left)
+	}
+	return &left
+}
+
 // judge is the rule of docs/http.md and health.go in the order in which they
 // tell it.
 func judge(findings []rollcall.Finding, o *rollcall.Override) (rollcall.Status, string) {

@@ -21,7 +21,7 @@ import (
 type watcher struct {
 	q      rollcall.Query
 	slow   bool
-	sub    *watch.Subscription
+	sub    watch.Feed
 	stream *stream
 	broken bool // its stream ended with the process
 
@@ -297,6 +297,7 @@ type recorded struct {
 func recordedOf(i rollcall.Instance) recorded {
 	r := recorded{status: i.Health.Status, reason: i.Health.Reason}
 	i.Health, i.Position = nil, nil // where it moves is not promised
+	i.EffectiveWeight = nil         // which follows from its health, and comes with records of that
 	r.registration = asJSON(i)
 	return r
 }

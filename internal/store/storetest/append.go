@@ -240,6 +240,8 @@ func allKinds() []rollcall.Change {
 			Status: rollcall.Draining, Reason: "repair", Expires: &expires, By: "op", Since: at}}},
 		{At: at, Body: rollcall.SettingsPut{Service: service, Settings: &rollcall.Settings{
 			GuardShare: new(0.0), DNSTTL: new(rollcall.Duration(5e9))}}},
+		{At: at, By: "op", Body: rollcall.QueryPut{Name: service, Query: &rollcall.NamedQuery{
+			Namespace: "default", Name: "A", Service: "a", Split: []rollcall.Split{{Percent: 100}}}}},
 		{At: at, Body: rollcall.Unknown{Kind: 77, Key: "one\x00two", Data: "\x01\x02future"}},
 	}
 }

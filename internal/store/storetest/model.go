@@ -31,6 +31,8 @@ func (m Model) Apply(c rollcall.Change) {
 		k, clears = "override "+v.Key.String(), v.Override == nil
 	case rollcall.SettingsPut:
 		k, clears = "settings "+v.Service.String(), v.Settings == nil
+	case rollcall.QueryPut:
+		k, clears = "query "+v.Name.String(), v.Query == nil
 	case rollcall.Unknown:
 		k, clears = fmt.Sprintf("%d %q", v.Kind, v.Key), v.Data == ""
 	}

@@ -119,11 +119,11 @@ func TestSelect(t *testing.T) {
 		{"limit and a match", rollcall.Query{Limit: 1, Capability: matches("gpu=4")}, "y", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			plan, err := Compile(&tt.q)
+			plan, err := NewCompiler().Compile(&tt.q)
 			if err != nil {
 				t.Fatal(err)
 			}
-			items, total := plan.Select(v)
+			items, total := plan.Select(v, nil)
 			var ids []string
 			for _, i := range items {
 				ids = append(ids, i.ID())
@@ -135,8 +135,8 @@ func TestSelect(t *testing.T) {
 			if !slices.Equal(ids, want) || total != tt.total {
 				t.Errorf("%v of %d, want %v of %d", ids, total, want, tt.total)
 			}
-			if plan.Limited() != (tt.q.Limit != 0) || plan.Text() != tt.q.Selection() {
-				t.Errorf("limited %v, text %q", plan.Limited(), plan.Text())
+			if plan.Whole() != (tt.q.Limit == 0) || plan.Text() != tt.q.Selection() {
+				t.Errorf("whole %v, text %q", plan.Whole(), plan.Text())
 			}
 			matching := 0
 			for i := range v.All() {
@@ -161,17 +161,23 @@ func TestCompileRefuses(t *testing.T) {
 		{rollcall.Query{Health: "Healthy"}, rollcall.ErrInvalid, "health", []string{`"Healthy"`, "degraded", "routable", "any"}},
 		{rollcall.Query{Health: "passing"}, rollcall.ErrInvalid, "health", []string{`"passing"`}},
 		{rollcall.Query{Limit: -1}, rollcall.ErrInvalid, "limit", []string{"negative"}},
-		{rollcall.Query{Filter: "true"}, rollcall.ErrUnsupported, "filter", []string{"filter"}},
-		{rollcall.Query{Near: "52.52,13.40"}, rollcall.ErrUnsupported, "near", []string{"near"}},
-		{rollcall.Query{Pick: 1}, rollcall.ErrUnsupported, "pick", []string{"pick"}},
-		{rollcall.Query{Subset: "web-1"}, rollcall.ErrUnsupported, "subset", []string{"subset"}},
-		{rollcall.Query{SubsetSize: 20}, rollcall.ErrUnsupported, "subset", []string{"subset"}},
-		{
-			rollcall.Query{Filter: "true", Near: "x", Pick: 1, Subset: "x", Limit: 3}, rollcall.ErrUnsupported,
-			"filter, near, pick, subset", []string{"filter, near, pick, subset"},
-		},
+		{rollcall.Query{Filter: "cap.gpu >"}, rollcall.ErrInvalid, "filter", []string{"column"}},
+		{rollcall.Query{Near: "52.52"}, rollcall.ErrInvalid, "near", []string{`"52.52"`, "zone:", "instance:"}},
+		{rollcall.Query{Near: "91,0"}, rollcall.ErrInvalid, "near", []string{`"91,0"`}},
+		{rollcall.Query{Near: "NaN,0"}, rollcall.ErrInvalid, "near", []string{`"NaN,0"`}},
+		{rollcall.Query{Near: "zone:"}, rollcall.ErrInvalid, "near", []string{"zone:REGION/ZONE"}},
+		{rollcall.Query{Near: "zone:a/b/c/d"}, rollcall.ErrInvalid, "near", []string{"zone:REGION/ZONE"}},
+		{rollcall.Query{Near: "instance:payments"}, rollcall.ErrInvalid, "near", []string{"instance:SERVICE/ID"}},
+		{rollcall.Query{Pick: 101}, rollcall.ErrInvalid, "pick", []string{"101"}},
+		{rollcall.Query{Pick: -1}, rollcall.ErrInvalid, "pick", []string{"-1"}},
+		{rollcall.Query{Pick: 1, Limit: 2}, rollcall.ErrInvalid, "pick", []string{"limit"}},
+		{rollcall.Query{Pick: 1, Health: "any"}, rollcall.ErrInvalid, "pick", []string{"health"}},
+		{rollcall.Query{Subset: "web-1", SubsetSize: 3}, rollcall.ErrInvalid, "subset_size", []string{"3", "12"}},
+		{rollcall.Query{Subset: "web-1", Health: "any"}, rollcall.ErrInvalid, "subset", []string{"health"}},
+		{rollcall.Query{SubsetSize: 20}, rollcall.ErrInvalid, "subset_size", []string{"subset=CALLER"}},
+		{rollcall.Query{Subset: strings.Repeat("x", 257)}, rollcall.ErrInvalid, "subset", []string{"257"}},
 	} {
-		plan, err := Compile(&tt.q)
+		plan, err := NewCompiler().Compile(&tt.q)
 		e, ok := errors.AsType[*rollcall.Error](err)
 		if !ok || e.Kind != tt.kind || e.Field != tt.field || plan != nil {
 			t.Errorf("%+v: %v, want %v about %s", tt.q, err, tt.kind, tt.field)
@@ -188,9 +194,10 @@ func TestCompileRefuses(t *testing.T) {
 // TestPlainPlanIsShared: the common case costs nothing.
 func TestPlainPlanIsShared(t *testing.T) {
 	q := rollcall.Query{Service: "s", Health: "routable", Caller: "web-1", MinRevision: 3, Wait: time.Second, Consistent: true}
+	compiler := NewCompiler()
 	if n := testing.AllocsPerRun(100, func() {
-		plan, err := Compile(&q)
-		if err != nil || plan != plain || plan.Text() != "" || plan.Limited() {
+		plan, err := compiler.Compile(&q)
+		if err != nil || plan != plain || plan.Text() != "" || !plan.Whole() {
 			t.Fatalf("%+v, %v", plan, err)
 		}
 	}); n != 0 {
@@ -200,11 +207,11 @@ func TestPlainPlanIsShared(t *testing.T) {
 
 func TestAnswer(t *testing.T) {
 	v := view(t)
-	a := Answer{View: v, Plan: plain, Log: logID, Generation: 4, Revision: 9}
+	a := Answer{Key: service, View: v, Plan: plain, Log: logID, Generation: 4, Revision: 9}
 	if want := (rollcall.Token{Log: logID, Revision: 7, Generation: 4}); a.Token() != want {
 		t.Errorf("the token is %v, want %v", a.Token(), want)
 	}
-	if items, total := a.Select(); len(items) != 5 || total != 5 {
+	if items, total := a.Endpoints(); len(items) != 5 || total != 5 {
 		t.Errorf("%d of %d", len(items), total)
 	}
 	a.Same = rollcall.Token{Log: logID, Revision: 3}
@@ -228,13 +235,13 @@ func BenchmarkSelect(b *testing.B) {
 	v := s.View(service)
 	for name, q := range map[string]rollcall.Query{"plain": {}, "limit=10": {Limit: 10}, "cap.gpu=7": {Capability: matches("gpu=7")}} {
 		b.Run(name+"/instances=10000", func(b *testing.B) {
-			plan, err := Compile(&q)
+			plan, err := NewCompiler().Compile(&q)
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				plan.Select(v)
+				plan.Select(v, nil)
 			}
 		})
 	}

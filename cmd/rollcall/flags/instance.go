@@ -1,24 +1,23 @@
-package main
+package flags
 
 import (
 	"encoding/json"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
 	"github.com/rollcall-registry/rollcall/cmd/rollcall/config"
 )
 
-// instanceFlags describe an instance; register and run share them.
-type instanceFlags struct {
+// Instance holds the flags that describe an instance; register and run share them.
+type Instance struct {
 	file     string
 	ports    []string
 	caps     []string
@@ -33,8 +32,8 @@ type instanceFlags struct {
 	inst     rollcall.Instance
 }
 
-func (x *instanceFlags) flags(cmd *cobra.Command) {
-	f := cmd.Flags()
+// Add adds the flags to those of a verb.
+func (x *Instance) Add(f *pflag.FlagSet) {
 	f.StringArrayVarP(&x.ports, "port", "p", nil, "`PORT` it listens on, or NAME=PORT (repeatable)")
 	f.StringVar(&x.inst.ID, "id", "", "`ID` of the instance; made up if there is none")
 	f.StringVar(&x.inst.Address, "address", "", "`ADDRESS` of the instance; without, the one the registration comes from")
@@ -48,21 +47,22 @@ func (x *instanceFlags) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&x.metas, "meta", nil, "metadata, as `NAME=VALUE` (repeatable)")
 	f.Uint16Var(&x.weight, "weight", rollcall.DefaultWeight, "its `SHARE` of the traffic, 0 to 65535")
 	f.Uint32Var(&x.capacity, "capacity", 0, "the `NUMBER` of requests it can serve at once")
-	f.DurationVar(&x.warmup, "warmup", 0, "`DURATION` until it takes its full share; kept, but without effect in this version")
+	f.DurationVar(&x.warmup, "warmup", 0, "`DURATION` until it takes its full share, from a tenth on, once it is healthy")
 	f.StringVar(&x.lease, "lease", "", "what keeps its lease, as `MODE`: session, an open stream; ttl, heartbeats; none, nothing (default session; ttl with --ttl)")
 	f.DurationVar(&x.ttl, "ttl", 0, "`DURATION` without a heartbeat, or a line of a session, after which it is unhealthy (default 15s)")
 	f.DurationVar(&x.remove, "remove-after", 0, "`DURATION` after which a lapsed instance is removed (default 1m)")
 	f.StringVarP(&x.file, "file", "f", "", "read the instance from a JSON `FILE` (- is standard input); flags go before what it says")
 }
 
-// read returns the instance that a command line describes.
-func (x *instanceFlags) read(e *env, cmd *cobra.Command) (inst rollcall.Instance, err error) {
+// Read returns the instance that a command line with flags f describes; in is
+// standard input.
+func (x *Instance) Read(in io.Reader, f *pflag.FlagSet) (inst rollcall.Instance, err error) {
 	if x.file != "" {
-		if inst, err = e.instanceFile(x.file); err != nil {
+		if inst, err = instanceFile(in, x.file); err != nil {
 			return inst, err
 		}
 	}
-	given := cmd.Flags().Changed
+	given := f.Changed
 	for name, pair := range map[string]struct{ to, from *string }{
 		"id":       {&inst.ID, &x.inst.ID},
 		"address":  {&inst.Address, &x.inst.Address},
@@ -94,7 +94,7 @@ func (x *instanceFlags) read(e *env, cmd *cobra.Command) (inst rollcall.Instance
 	switch inst.Lease.Mode {
 	case "", rollcall.LeaseSession, rollcall.LeaseTTL, rollcall.LeaseNone:
 	default:
-		return inst, usagef("--lease %q is none of session, ttl and none", inst.Lease.Mode)
+		return inst, Errorf("--lease %q is none of session, ttl and none", inst.Lease.Mode)
 	}
 	if given("weight") {
 		inst.Weight = new(x.weight)
@@ -110,11 +110,11 @@ func (x *instanceFlags) read(e *env, cmd *cobra.Command) (inst rollcall.Instance
 	return inst, x.readPairs(&inst)
 }
 
-// keep settles how the lease of an instance is kept for as long as the command
+// Keep settles how the lease of an instance is kept for as long as the command
 // runs. A session shows the end of a process at once; heartbeats are for those
 // who ask for a TTL, and for servers without sessions unless a session is asked
 // for.
-func keep(inst *rollcall.Instance) (opts []client.RegisterOption) {
+func Keep(inst *rollcall.Instance) (opts []client.RegisterOption) {
 	if inst.Lease.Mode == "" && inst.Lease.TTL == 0 {
 		inst.Lease.Mode = rollcall.LeaseSession
 		opts = append(opts, client.OrTTL())
@@ -122,7 +122,7 @@ func keep(inst *rollcall.Instance) (opts []client.RegisterOption) {
 	return opts
 }
 
-func (x *instanceFlags) readPairs(inst *rollcall.Instance) error {
+func (x *Instance) readPairs(inst *rollcall.Instance) error {
 	for _, p := range x.ports {
 		name, port, ok := strings.Cut(p, "=")
 		if !ok {
@@ -130,7 +130,7 @@ func (x *instanceFlags) readPairs(inst *rollcall.Instance) error {
 		}
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return usagef("--port %q: write a port (1 to 65535), or NAME=PORT", p)
+			return Errorf("--port %q: write a port (1 to 65535), or NAME=PORT", p)
 		}
 		if inst.Ports == nil {
 			inst.Ports = map[string]uint16{}
@@ -140,7 +140,7 @@ func (x *instanceFlags) readPairs(inst *rollcall.Instance) error {
 	for _, p := range x.caps {
 		name, text, ok := strings.Cut(p, "=")
 		if !ok || name == "" {
-			return usagef("--cap %q is not NAME=VALUE", p)
+			return Errorf("--cap %q is not NAME=VALUE", p)
 		}
 		var v rollcall.Value
 		if json.Unmarshal([]byte(text), &v) != nil {
@@ -154,7 +154,7 @@ func (x *instanceFlags) readPairs(inst *rollcall.Instance) error {
 	for _, p := range x.metas {
 		name, text, ok := strings.Cut(p, "=")
 		if !ok || name == "" {
-			return usagef("--meta %q is not NAME=VALUE", p)
+			return Errorf("--meta %q is not NAME=VALUE", p)
 		}
 		if inst.Metadata == nil {
 			inst.Metadata = map[string]string{}
@@ -171,20 +171,14 @@ func readPosition(s string) (*rollcall.Position, error) {
 	p.Lat, err1 = strconv.ParseFloat(strings.TrimSpace(lat), 64)
 	p.Lon, err2 = strconv.ParseFloat(strings.TrimSpace(lon), 64)
 	if !ok || err1 != nil || err2 != nil || math.Abs(p.Lat) > 90 || math.Abs(p.Lon) > 180 {
-		return nil, usagef("--position %q: write LAT,LON in degrees, like 52.52,13.40", s)
+		return nil, Errorf("--position %q: write LAT,LON in degrees, like 52.52,13.40", s)
 	}
 	return p, nil
 }
 
 // instanceFile reads an instance from a JSON file.
-func (e *env) instanceFile(name string) (rollcall.Instance, error) {
-	var b []byte
-	var err error
-	if name == "-" {
-		b, err = io.ReadAll(e.in)
-	} else {
-		b, err = os.ReadFile(name)
-	}
+func instanceFile(in io.Reader, name string) (rollcall.Instance, error) {
+	b, err := readFile(in, name)
 	if err != nil {
 		return rollcall.Instance{}, err
 	}
