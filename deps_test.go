@@ -51,6 +51,7 @@ var mayImport = map[string][]string{
 	"internal/index":    {".", "internal/catalog", "internal/geo", "internal/record"},
 
 	"internal/lease/simulation": {".", "internal/lease"},
+	"internal/balance":          {".", "client/balancer", "internal/catalog", "internal/load", "internal/record", "internal/resolve"},
 
 	"internal/store":           {"."},
 	"internal/store/local":     {".", "internal/record", "internal/store"},
