@@ -82,6 +82,7 @@ var mayImport = map[string][]string{
 	"internal/heap":         {},
 	"internal/rollcalltest": {"internal/server"},
 	"internal/bench":        {".", "client"},
+	"internal/demo":         {".", "client"},
 	"cmd/rollcall/config":   {".", "internal/webhook"},
 	"cmd/rollcall/table":    {".", "client"},
 	"cmd/rollcall/flags":    {".", "client", "cmd/rollcall/config"},

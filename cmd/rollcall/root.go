@@ -77,7 +77,7 @@ something failed and 2 if the command line is at fault.`,
 		&cobra.Group{ID: groupLook, Title: "Look:"},
 	)
 	for group, verbs := range map[string][]*cobra.Command{
-		groupServer:   {newServe(e), newStatus(e), newBackup(e), newRestore(e), newBench(e)},
+		groupServer:   {newServe(e), newStatus(e), newBackup(e), newRestore(e), newBench(e), newDemo(e), newDemoInstance(e)},
 		groupRegister: {newRegister(e), newRun(e), newDrain(e), newDeregister(e)},
 		groupLook:     {newServices(e), newInstances(e), newResolve(e), newWatch(e), newWatchers(e), newWhy(e), newEvents(e), newGuards(e), newQuery(e)},
 		"":            {newVersion(e), newCompletion(e)},
