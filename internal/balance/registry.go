@@ -39,7 +39,7 @@ func (s *sim) report() {
 		dt := (s.now - r.At).Seconds()
 		done, failed := float64(sv.done-r.done)/dt, float64(sv.failed-r.failed)/dt
 		r.Rate, r.Errors = done+failed, failed
-		r.Utilization, r.InFlight, r.Median = (sv.used-r.used)/dt/allocation, sv.inFlight, sv.median()
+		r.Utilization, r.InFlight, r.Median = max(idle, (sv.used-r.used)/dt/allocation), sv.inFlight, sv.median()
 		r.At, r.used, r.done, r.failed = s.now, sv.used, sv.done, sv.failed
 	}
 }

@@ -55,6 +55,9 @@ const (
 	window = 60 * time.Second
 )
 
+// idle is the utilisation of a server that has nothing to do.
+const idle = 0.01
+
 // askDelay is how long it takes to ask the registry whom to send a request to.
 const askDelay = 500 * time.Microsecond
 

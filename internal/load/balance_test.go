@@ -116,7 +116,7 @@ func TestLoadFactors(t *testing.T) {
 	}{
 		{"alike", [][3]float64{{10, .5, 0}, {10, .5, 0}}, []float64{1, 1}},
 		{"one can do thrice as much", [][3]float64{{10, .5, 0}, {30, .5, 0}}, []float64{.5, 1.5}},
-		{"errors count as utilisation", [][3]float64{{10, .5, 5}, {10, .5, 0}}, []float64{2. / 3, 4. / 3}},
+		{"errors count as utilisation", [][3]float64{{10, .25, 2.5}, {20, .5, 0}}, []float64{2. / 3, 4. / 3}},
 		{"idle is unknown, and so average", [][3]float64{{10, .5, 0}, {0, 0, 0}, {30, .5, 0}}, []float64{.5, 1, 1.5}},
 		{"without utilisation too", [][3]float64{{10, .5, 0}, {70, 0, 0}, {30, .5, 0}}, []float64{.5, 1, 1.5}},
 		{"no more than four shares", [][3]float64{{10, .5, 0}, {10, .5, 0}, {10, .5, 0}, {10, .5, 0}, {10, .5, 0}, {10, .5, 0}, {1000, .5, 0}}, []float64{.125, .125, .125, .125, .125, .125, 4}},
@@ -240,6 +240,32 @@ func TestTrimIsByZone(t *testing.T) {
 	c.pass(10*time.Minute, func() { says(c, one, 80, .8, 0); says(c, two, 20, .2, 0) })
 	c.want(t, one, 1)
 	c.want(t, two, 1)
+}
+
+// One that fails at once is idle: it gets no more for that.
+func TestFailingOnesAreNotRaised(t *testing.T) {
+	c := newClock()
+	c.pass(10*time.Minute, func() { says(c, one, 100, .05, 100); says(c, two, 100, .5, 0) })
+	if a, b := c.factor(one), c.factor(two); a > b/2 {
+		t.Errorf("it has %.3f, beside %.3f", a, b)
+	}
+}
+
+// One that is less busy than others, but with which requests stay for longer, is
+// held back by something else: it gets no more.
+func TestHeldOnesAreNotRaised(t *testing.T) {
+	for inFlight, raised := range map[int]bool{5: true, 20: false} {
+		c := newClock()
+		three := rollcall.NewKey("", "a", "3")
+		c.pass(10*time.Minute, func() {
+			c.Report(one, rollcall.Load{RPS: 50, Utilization: .3, InFlight: inFlight})
+			c.Report(two, rollcall.Load{RPS: 100, Utilization: .6, InFlight: 10})
+			c.Report(three, rollcall.Load{RPS: 100, Utilization: .6, InFlight: 10})
+		})
+		if f := c.factor(one); f > 1.5 != raised {
+			t.Errorf("with %d in flight it has %.3f", inFlight, f)
+		}
+	}
 }
 
 // Beyond capacity nobody is trimmed, and what was fades.

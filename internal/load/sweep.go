@@ -41,7 +41,10 @@ const (
 	quickWiden             = 600_000    // ms, by e
 	// trimFade is the time, in ms, in which the trims of a zone go that works beyond
 	// its capacity.
-	trimFade            = 10_000
+	trimFade = 10_000
+	// trimHeld is how many times as long as with most of its zone requests must stay
+	// with an instance for its factor not to be raised.
+	trimHeld            = 1.5
 	leastTrim, mostTrim = 0.5, 2
 	// leastWarm is the share that an instance which has just come up gets.
 	leastWarm = 0.1
@@ -85,9 +88,9 @@ type weighed struct {
 // means are what an instance says while it serves requests, smoothed; at first,
 // averaged.
 type means struct {
-	rps, errors, used float64
-	over              int64 // ms that it is known for
-	slower            int   // reports in a row that say it can do less than half of that
+	rps, errors, used, inFlight float64
+	over                        int64 // ms that it is known for
+	slower                      int   // reports in a row that say it can do less than half of that
 }
 
 // add takes in what was said a time after what was said before.
@@ -98,13 +101,14 @@ func (m *means) add(l *rollcall.Load, used float64, gap int64) {
 		m.slower = 0
 	}
 	if m.slower == slowerFor { // that is no noise, and not to be smoothed away
-		m.rps, m.errors, m.used, m.slower = l.RPS, l.Errors, used, 0
+		m.rps, m.errors, m.used, m.inFlight, m.slower = l.RPS, l.Errors, used, float64(l.InFlight), 0
 		return
 	}
 	share := max(float64(gap)/float64(max(1, m.over)), fading(gap, meansOver))
 	m.rps += share * (l.RPS - m.rps)
 	m.errors += share * (l.Errors - m.errors)
 	m.used += share * (used - m.used)
+	m.inFlight += share * (float64(l.InFlight) - m.inFlight)
 }
 
 // can returns how many requests a second an instance can serve, after gRPC's A58;
@@ -222,6 +226,9 @@ func (s *soft) admit(d *draft, g uint64) {
 	}
 }
 
+// stay returns how many seconds a request is with the instance, after Little.
+func (m *means) stay() float64 { return m.inFlight / m.rps }
+
 // look takes down what there is to know of the instances now.
 func (b *balance) look(ms int64) {
 	b.due = math.MaxInt64
@@ -253,7 +260,7 @@ func (w *weighed) look(ms int64) {
 		w.heard, w.taken, w.means, w.trim, w.quick, w.reach, w.side = 0, 0, means{}, 1, 0, quickRange, 0
 	}
 	w.used, w.counts = utilization(&l, w.capacity.Load())
-	w.said = rollcall.Load{RPS: sane(l.RPS), Errors: sane(l.Errors)}
+	w.said = rollcall.Load{RPS: sane(l.RPS), Errors: sane(l.Errors), InFlight: max(0, l.InFlight)}
 	w.serves = w.counts && w.heard != 0 && w.said.RPS > 0 && !w.aside
 	w.counts = w.counts && w.heard != 0 && ms-first >= blackout && !w.aside
 }
@@ -287,11 +294,13 @@ func (b *balance) measure() {
 }
 
 // adjust moves an instance's trim, a gap after its report before, toward where its
-// utilisation is that of its zone. What zones get is decided by where callers are.
+// utilisation, which errors raise, is that of its zone. What zones get is decided
+// by where callers are.
 //
 // Beyond its capacity utilisation is no measure: each has what its machine happens
 // to leave, and who is held back by it looks idle. There the trims fade, and
-// callers go by what they see.
+// callers go by what they see. Nor is one given more with which requests stay for
+// longer than with others: it is not for want of them that it is idle.
 func (w *weighed) adjust(gap float64) {
 	c := w.crowd
 	if c.beyond() {
@@ -300,12 +309,18 @@ func (w *weighed) adjust(gap float64) {
 		w.quick -= w.quick * fade
 		return
 	}
-	err := max(-1, 1-w.used*c.peers/c.even)
+	err := max(-1, 1-w.busy()*c.peers/c.even)
+	if err > 0 && w.means.stay() > trimHeld*c.stay {
+		return
+	}
 	slow := gap / trimOver
 	quick := max(0, min(gap/quickOver, quickMost)-slow)
 	w.trim = min(max(w.trim*math.Exp(err*slow), leastTrim), mostTrim)
 	w.turn(err*quick, gap)
 }
+
+// busy is an instance's utilisation, which errors raise.
+func (w *weighed) busy() float64 { return w.used + min(1, w.said.Errors/w.said.RPS)*penalty }
 
 // turn moves an instance's quicker trim by a step.
 func (w *weighed) turn(step, gap float64) {

@@ -1,5 +1,7 @@
 package load
 
+import "slices"
+
 const (
 	// A zone is crowded from crowdedFrom on, until it is below crowdedTo.
 	crowdedFrom, crowdedTo = 0.70, 0.55
@@ -29,7 +31,9 @@ type crowd struct {
 	spill   float64
 
 	// Of those at this sweep whose utilisations can be compared.
-	even, peers float64 // the sum of these, and how many they are
+	even, peers float64   // the sum of what they are busy, and how many they are
+	stays       []float64 // how long requests are with them, sorted; without those that do not say
+	stay        float64   // the median
 }
 
 // beyond reports whether a zone works beyond its capacity.
@@ -38,7 +42,7 @@ func (c *crowd) beyond() bool { return c.even > c.peers }
 // gather finds how full the zones are.
 func (b *balance) gather() {
 	for _, c := range b.zones {
-		*c = crowd{crowded: c.crowded, spill: c.spill}
+		*c = crowd{crowded: c.crowded, spill: c.spill, stays: c.stays[:0]}
 	}
 	for _, w := range b.all {
 		if !w.counts {
@@ -47,8 +51,17 @@ func (b *balance) gather() {
 		c := b.crowd(w)
 		w.crowd = c
 		c.sum, c.n = c.sum+w.used, c.n+1
-		if w.compares() {
-			c.even, c.peers = c.even+w.used, c.peers+1
+		if !w.compares() {
+			continue
+		}
+		c.even, c.peers = c.even+w.busy(), c.peers+1
+		if w.means.inFlight > 0 {
+			c.stays = append(c.stays, w.means.stay())
+		}
+	}
+	for _, c := range b.zones {
+		if slices.Sort(c.stays); len(c.stays) > 0 {
+			c.stay = c.stays[len(c.stays)/2]
 		}
 	}
 }

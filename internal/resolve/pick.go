@@ -14,7 +14,7 @@ const (
 	drawnAtMost = 16
 	// slowTimes is from how many times the median latency on an instance of those
 	// drawn may lose its turn.
-	slowTimes = 1.5
+	slowTimes = 2
 	// golden is 2⁶⁴ divided by the golden ratio: what turns go on by is even over any
 	// stretch of them.
 	golden = 0x9E3779B97F4A7C15
