@@ -12,7 +12,7 @@ func one(w World, p Policy) Result { return Run(brief(w), p, *seed) }
 // brief shortens what would take a minute with the race detector.
 func brief(w World) World {
 	if raceEnabled {
-		w.Window = min(w.Window, 15*time.Second)
+		w.Window = min(w.Window, 8*time.Second)
 	}
 	return w
 }

@@ -191,6 +191,7 @@ func (r *Registry) track(e *catalog.Event) {
 		r.expireAt(key, nil) // one that is registered again with it is told again
 		return
 	case e.HealthOnly():
+		r.soft.Changed(key)
 	case e.Anew():
 		r.soft.Drop(key)
 	case e.Change == nil || e.Change.Via != positionDoor:

@@ -74,8 +74,7 @@ type Options struct {
 	// the like. Exec lets instances of the configuration have commands run.
 	Egress *egress.Policy
 	Exec   bool
-	// Probe looks whether somebody is at an instance's address, see
-	// [judge.Options]; nil is a TCP connection to it.
+	// Probe is that of [liveness.Options].
 	Probe func(context.Context, *catalog.Item) (refused bool, cause string)
 	// Events, if set, is called with each event that is new, not with those that
 	// are read back at the start. It is called by the apply loop and must not wait.

@@ -7,6 +7,7 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/catalog"
 	"github.com/rollcall-registry/rollcall/internal/load"
 	"github.com/rollcall-registry/rollcall/internal/record"
+	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
 
@@ -16,7 +17,7 @@ func (r *Registry) facts(key rollcall.Key) (load.Facts, bool) {
 	if i == nil {
 		return load.Facts{}, false
 	}
-	return load.Facts{Capacity: record.Capacity(i.Record()), Locality: record.Locality(i.Record())}, true
+	return load.Facts{Capacity: record.Capacity(i.Record()), Locality: record.Locality(i.Record()), Aside: resolve.Aside(i)}, true
 }
 
 // warm has an instance that has become routable begin with a part of its weight, if

@@ -139,6 +139,12 @@ func Weigh(i *catalog.Item, ws *load.Weights, panic bool) uint16 {
 	return uint16(min(max(1, (uint64(w)*f+full/2)/full), 1<<16-1))
 }
 
+// Aside reports whether an instance is no measure of the others of its service: it
+// does not get its share of the traffic, for its health or because it asks for none.
+func Aside(i *catalog.Item) bool {
+	return !i.Status().Routable() || i.Idle() || health(i) != full
+}
+
 // health returns what an instance's health leaves of its weight.
 func health(i *catalog.Item) uint64 {
 	if f, ok := i.Finding(rollcall.SlotFlap); ok && f.Status == rollcall.Degraded || i.Status() == rollcall.Suspect {
