@@ -141,7 +141,12 @@ func (c *Catalog) Past(now *Snapshot, service rollcall.ServiceKey, before map[ro
 			if err != nil {
 				return nil, fmt.Errorf("the settings of %v: %w", *v.key, err)
 			}
-			page = append(page, e.Changes...)
+			// That a query of its name found it known says nothing of before its
+			// instances changed: those that stood there then say so themselves.
+			put, _ := e.Changes[0].Body.(rollcall.SettingsPut)
+			if len(changed[*v.key]) == 1 || put.Settings != nil {
+				page = append(page, e.Changes...)
+			}
 		case v.settings != nil:
 			marker.Revision = 1
 			page = append(page, marker)

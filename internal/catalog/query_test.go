@@ -114,6 +114,24 @@ func TestPastOfQueriedService(t *testing.T) {
 	}
 }
 
+// Nor does it make a service known before it was.
+func TestPastBeforeQueriedService(t *testing.T) {
+	c := New()
+	write(t, c, 0)
+	i := rollcall.Instance{Service: "pay", ID: "a"}
+	i.Normalize()
+	write(t, c, 1, rollcall.Change{At: time.Unix(1, 0), Body: rollcall.InstancePut{Key: i.Key(), Record: record.Pack(&i)}})
+	now, events := write(t, c, 2, stored("", "pay"))
+	key := i.Key().ServiceKey
+	past, err := c.Past(now, key, map[rollcall.Key]string{i.Key(): "", {ServiceKey: key}: events[0].Was})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := past.View(key); v != nil {
+		t.Errorf("before its first instance the service was %+v", v)
+	}
+}
+
 // A state that is read page by page copies the queries once, not for each.
 func TestManyQueriesAreReadInProportion(t *testing.T) {
 	changes := make([]rollcall.Change, 10_000)

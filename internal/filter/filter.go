@@ -16,8 +16,8 @@
 // of the status.
 //
 // An expression that neither loops nor matches a pattern looks at each of its
-// parts once, and cannot cost more than its length allows. The others are
-// stopped after a number of steps, which is no match.
+// parts once: it costs what its length and the lists that it looks into allow. The
+// others are stopped after a number of steps, which is no match.
 package filter
 
 import (

@@ -10,8 +10,7 @@ import (
 )
 
 // Report takes in what a caller at an address, zero if it has none, saw of the
-// instances it called. Those that are not
-// registered (any more) are passed over.
+// instances it called. Those that are not registered (any more) are passed over.
 func (r *Registry) Report(ctx context.Context, service rollcall.ServiceKey, from netip.Addr, rep *rollcall.CallerReport) error {
 	if err := authorize(ctx, auth.Report, rollcall.Key{ServiceKey: service}); err != nil {
 		return err

@@ -25,10 +25,11 @@ func (r *Registry) compile(ctx context.Context, q *rollcall.Query) (*resolve.Pla
 	if nq == nil && q.Near == "" {
 		return r.compiler.Compile(q)
 	}
-	plan, err := r.compiler.Compile(q)
+	compile := r.compiler.Compile
 	if nq != nil {
-		plan, err = r.compiler.CompileNamed(nq, q)
+		compile = func(q *rollcall.Query) (*resolve.Plan, error) { return r.compiler.CompileNamed(nq, q) }
 	}
+	plan, err := compile(q)
 	if err != nil {
 		return nil, err
 	}
