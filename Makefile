@@ -10,7 +10,7 @@ BIN     := bin/rollcall
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help run demo build test lint e2e compat bench microbench fuzz clean
+.PHONY: help run demo build test lint e2e compat bench microbench fuzz generate clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,7 @@ lint: ## check form: gofmt, vet, staticcheck, modules, known vulnerabilities
 	$(GO) vet ./... && $(GO) vet -tags e2e ./test/...
 	$(GO) mod tidy -diff
 	$(GO) run $(STATICCHECK) -tags e2e ./...
+	cd api/rollcall/v1 && $(GO) run ../../../internal/generate -verify rollcall.proto
 	cd bench && $(GO) vet ./... && $(GO) mod tidy -diff && $(GO) run $(STATICCHECK) ./...
 	@./.ci/vulnerabilities $(GO) run $(GOVULNCHECK) ./...
 
@@ -50,6 +51,9 @@ microbench: ## run the benchmarks beside the code
 
 fuzz: ## fuzz every decoder for a minute each
 	./.ci/fuzz 60s
+
+generate: ## make Go code of the protobuf files
+	$(GO) generate ./api/...
 
 clean: ## remove what was built; the data directory stays
 	rm -rf bin

@@ -30,6 +30,9 @@ var mayImport = map[string][]string{
 	"client/internal/problem": {"."},
 	"client/internal/retry":   {"."},
 
+	"api/rollcall/v1":   {"."},
+	"internal/generate": {},
+
 	"examples/hello": {},
 
 	"internal/record":   {"."},
@@ -90,7 +93,7 @@ var mayImport = map[string][]string{
 }
 
 // tests may import, beside what their package may, what they drive it with.
-var testsMayImport = []string{".", "client", "internal/record", "internal/registry", "internal/store/...", "internal/server", "internal/rollcalltest"}
+var testsMayImport = []string{".", "api/rollcall/v1", "client", "client/internal/line", "client/internal/problem", "internal/record", "internal/registry", "internal/store/...", "internal/server", "internal/rollcalltest"}
 
 type goFile struct {
 	path, dir string
