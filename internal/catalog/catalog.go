@@ -75,19 +75,26 @@ type Catalog struct {
 	edit      uint64 // numbers the drafts between two publications
 	next      *Snapshot
 	queried   uint64 // the edit in which next's queries were copied
-	drafts    map[rollcall.ServiceKey]*View
+	drafts    map[rollcall.ServiceKey]draft
 	committed time.Time // of the entry that is being applied
 	dirty     bool      // something was applied
 	reset     bool      // a reset is being read; next started empty
 	events    []Event
 	touched   []*View // by the entry that is being applied, some perhaps twice
-	fresh     []*View // flushed and not published
+	fresh     []draft // flushed and not published
 	gone      []rollcall.ServiceKey
+}
+
+// draft is a view that is being made.
+type draft struct {
+	*View
+	of   *View // which it replaces; nil: none
+	hash uint64
 }
 
 // New returns an empty catalog that has seen no log.
 func New() *Catalog {
-	c := &Catalog{shared: &shared{budget: memos{limit: DefaultMemoBytes}}, hash: newHasher(), panic: DefaultPanic, edit: 1, drafts: map[rollcall.ServiceKey]*View{}}
+	c := &Catalog{shared: &shared{budget: memos{limit: DefaultMemoBytes}}, hash: newHasher(), panic: DefaultPanic, edit: 1, drafts: map[rollcall.ServiceKey]draft{}}
 	c.next = emptySnapshot(c.hash)
 	c.published.Store(c.next)
 	c.draft()
@@ -157,8 +164,9 @@ func (c *Catalog) Apply(e rollcall.Entry) error {
 	return nil
 }
 
-// eventsReused is up to how many events are collected in the same place again.
-const eventsReused = 4096
+// eventsReused is up to how many events are collected in the same place again: those of
+// a few batches of registrations, some 3 MB.
+const eventsReused = 1 << 14
 
 // Publish makes what was applied visible and returns it with its events, in
 // order. It does nothing in the middle of a reset.
@@ -207,8 +215,8 @@ func (c *Catalog) DropEvents(keep int) (since rollcall.Revision) {
 
 // index brings the index in line with a snapshot that is about to be published.
 func (c *Catalog) index(s *Snapshot) {
-	for _, v := range c.fresh {
-		c.newest.set(s.hash.of(*v.key), *v.key, v)
+	for _, d := range c.fresh {
+		c.newest.set(d.hash, *d.key, d.View)
 	}
 	for _, key := range c.gone {
 		c.newest.set(s.hash.of(key), key, s.View(key)) // which may be back already
@@ -219,10 +227,10 @@ func (c *Catalog) index(s *Snapshot) {
 
 // flush puts the drafts of views into the draft of the snapshot.
 func (c *Catalog) flush() {
-	for key, v := range c.drafts {
-		c.shared.budget.drop(c.next.View(key))
-		c.next.services.set(c.edit, c.next.hash.of(key), v)
-		c.fresh = append(c.fresh, v)
+	for _, d := range c.drafts {
+		c.shared.budget.drop(d.of)
+		c.next.services.set(c.edit, d.hash, d.View)
+		c.fresh = append(c.fresh, d)
 	}
 	clear(c.drafts)
 }
@@ -230,10 +238,12 @@ func (c *Catalog) flush() {
 // view returns the draft of a service's view, made from the current one, or
 // new. A draft belongs to the writer until it is published.
 func (c *Catalog) view(key rollcall.ServiceKey) *View {
-	if v := c.drafts[key]; v != nil {
-		return v
+	if d, ok := c.drafts[key]; ok {
+		return d.View
 	}
-	v := c.next.View(key)
+	hash := c.next.hash.of(key)
+	of := c.next.services.get(hash, key)
+	v := of
 	if v == nil {
 		key := rollcall.ServiceKey{Namespace: strings.Clone(key.Namespace), Service: strings.Clone(key.Service)}
 		v = &View{key: &key, name: key.Service, items: newItems(), shared: c.shared}
@@ -244,7 +254,7 @@ func (c *Catalog) view(key rollcall.ServiceKey) *View {
 			counts: v.counts, dead: v.dead, panic: v.panic, settings: v.settings, orphans: v.orphans, shared: c.shared,
 		}
 	}
-	c.drafts[key] = v
+	c.drafts[*v.key] = draft{v, of, hash}
 	return v
 }
 
@@ -471,9 +481,9 @@ func (c *Catalog) event(ch *rollcall.Change, service rollcall.ServiceKey, id str
 	}
 }
 
-func (s *Snapshot) viewOrDraft(drafts map[rollcall.ServiceKey]*View, key rollcall.ServiceKey) *View {
-	if v := drafts[key]; v != nil {
-		return v
+func (s *Snapshot) viewOrDraft(drafts map[rollcall.ServiceKey]draft, key rollcall.ServiceKey) *View {
+	if d, ok := drafts[key]; ok {
+		return d.View
 	}
 	return s.View(key)
 }

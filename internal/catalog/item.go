@@ -166,6 +166,18 @@ type Shown struct {
 
 // Append writes i as JSON, as if it were unpacked.
 func (w *Writer) Append(i *Item, s *Shown) {
+	a := i.added(s)
+	w.Writer.Append(i.Key(), i.Record(), &a)
+}
+
+// AppendMessage appends i as a message of the gRPC API.
+func (i *Item) AppendMessage(b []byte, s *Shown) []byte {
+	a := i.added(s)
+	return record.AppendMessage(b, i.Key(), i.Record(), &a)
+}
+
+// added returns what the registry adds to the registration.
+func (i *Item) added(s *Shown) record.Added {
 	a := record.Added{
 		Position: s.Position, Health: i.Health(), Revision: i.revision, Incarnation: i.incarnation, RegisteredAt: i.Registered(),
 		EffectiveWeight: &s.Weight,
@@ -173,7 +185,7 @@ func (w *Writer) Append(i *Item, s *Shown) {
 	if !math.IsInf(s.Kilometres, 0) {
 		a.Kilometres = &s.Kilometres
 	}
-	w.Writer.Append(i.Key(), i.Record(), &a)
+	return a
 }
 
 // Health returns the verdict and the standing of each check.

@@ -45,16 +45,30 @@ func Capacity(r rollcall.Record) uint32 { return uint32(single(string(r), 14).n)
 // single returns the field of message s with number num, the zero field if there
 // is none. Fields are in the order of their numbers.
 func single(s string, num protowire.Number) field {
-	for {
-		f, rest, ok := next(s)
-		if !ok || f.num > num {
-			return field{}
+	if f, _, ok := next(from(s, num)); ok && f.num == num {
+		return f
+	}
+	return field{}
+}
+
+// from returns message s from its first field on whose number is num or more. Fields
+// are in the order of their numbers.
+func from(s string, num protowire.Number) string {
+	for len(s) > 1 {
+		if tag, n := s[0], s[1]; tag|n < 0x80 && int(n)+2 <= len(s) && tag&7 == byte(protowire.BytesType) { // as most are
+			if protowire.Number(tag>>3) >= num {
+				break
+			}
+			s = s[2+int(n):]
+			continue
 		}
-		if f.num == num {
-			return f
+		f, rest, ok := next(s)
+		if !ok || f.num >= num {
+			break
 		}
 		s = rest
 	}
+	return s
 }
 
 // Locality returns the locality of a packed instance.
@@ -129,7 +143,7 @@ func Pairs(r rollcall.Record) iter.Seq2[string, string] {
 // fields returns the entries of repeated message num.
 func fields(s string, num protowire.Number) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for {
+		for s := from(s, num); ; {
 			f, rest, ok := next(s)
 			if !ok || f.num > num || f.num == num && !yield(f.s) {
 				return

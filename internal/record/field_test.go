@@ -3,9 +3,12 @@ package record
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/rollcall-registry/rollcall"
 )
@@ -104,5 +107,52 @@ func TestStoppingEarly(t *testing.T) {
 	}
 	if want := []string{"grpc", "canary", "build", "h264"}; !slices.Equal(names, want) {
 		t.Error(cmp.Diff(want, names))
+	}
+}
+
+// TestFrom: what is passed over by its length is what would be passed over field by
+// field, also of a record that ends in the middle.
+func TestFrom(t *testing.T) {
+	g := newGenerator(t)
+	for range 500 {
+		i := g.instance()
+		i.Node = strings.Repeat("n", g.IntN(300))
+		i.Normalize()
+		r := string(Pack(&i))
+		for _, s := range []string{r, r[:g.IntN(len(r))]} {
+			for num := protowire.Number(1); num < 20; num++ {
+				want := s
+				for {
+					f, rest, ok := next(want)
+					if !ok || f.num >= num {
+						break
+					}
+					want = rest
+				}
+				if got := from(s, num); got != want {
+					t.Fatalf("from field %d of %q: %q, want %q", num, s, got, want)
+				}
+			}
+		}
+	}
+}
+
+// TestSorted: few entries and many are in the order of their names.
+func TestSorted(t *testing.T) {
+	g := newGenerator(t)
+	for n := range 3 * fewEntries {
+		m := map[string]int{}
+		for k := range n {
+			m[strconv.Itoa(g.IntN(1000))] = k
+		}
+		var names []string
+		for _, e := range sorted(make([]named[int], fewEntries), m) {
+			if names = append(names, e.name); m[e.name] != e.value {
+				t.Errorf("%s is %d, want %d", e.name, e.value, m[e.name])
+			}
+		}
+		if want := slices.Sorted(maps.Keys(m)); !slices.Equal(names, want) {
+			t.Errorf("%v, want %v", names, want)
+		}
 	}
 }

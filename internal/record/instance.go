@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -27,7 +28,6 @@ func Pack(i *rollcall.Instance) rollcall.Record {
 
 // AppendInstance appends the packed form of i to b.
 func AppendInstance(b []byte, i *rollcall.Instance) []byte {
-	var keys [16]string // kept off the heap
 	var at, inner int
 	key := i.Key()
 	if i.Service != key.Service {
@@ -37,10 +37,11 @@ func AppendInstance(b []byte, i *rollcall.Instance) []byte {
 		b = appendText(b, 2, i.Namespace)
 	}
 	b = appendText(b, 3, i.Address)
-	for _, name := range sortedKeys(keys[:], i.Ports) {
+	var ports [fewEntries]named[uint16] // kept off the heap, as the others are
+	for _, p := range sorted(ports[:], i.Ports) {
 		b, at = open(b, 4)
-		b = appendText(b, 1, name)
-		b = appendInt(b, 2, uint64(i.Ports[name]))
+		b = appendText(b, 1, p.name)
+		b = appendInt(b, 2, uint64(p.value))
 		b = shut(b, at)
 	}
 	b = appendText(b, 5, i.Version)
@@ -54,17 +55,19 @@ func AppendInstance(b []byte, i *rollcall.Instance) []byte {
 		b = appendDouble(b, 2, p.Lon)
 		b = shut(b, at)
 	}
-	for _, name := range sortedKeys(keys[:], i.Capabilities) {
+	var capabilities [fewEntries]named[rollcall.Value]
+	for _, c := range sorted(capabilities[:], i.Capabilities) {
 		b, at = open(b, 11)
-		b = appendText(b, 1, name)
+		b = appendText(b, 1, c.name)
 		b, inner = open(b, 2)
-		b = appendValue(b, i.Capabilities[name])
+		b = appendValue(b, c.value)
 		b = shut(shut(b, inner), at)
 	}
-	for _, name := range sortedKeys(keys[:], i.Metadata) {
+	var metadata [fewEntries]named[string]
+	for _, m := range sorted(metadata[:], i.Metadata) {
 		b, at = open(b, 12)
-		b = appendText(b, 1, name)
-		b = appendText(b, 2, i.Metadata[name])
+		b = appendText(b, 1, m.name)
+		b = appendText(b, 2, m.value)
 		b = shut(b, at)
 	}
 	if w := i.WeightOrDefault(); w != rollcall.DefaultWeight {
@@ -88,15 +91,35 @@ func AppendInstance(b []byte, i *rollcall.Instance) []byte {
 	return b
 }
 
-// sortedKeys returns the keys of m in order, in buf if they fit.
-func sortedKeys[V any](buf []string, m map[string]V) []string {
-	buf = buf[:0]
-	for k := range m {
-		buf = append(buf, k)
+// named is one entry of a map.
+type named[V any] struct {
+	name  string
+	value V
+}
+
+// sorted returns the entries of m by name, in buf if they fit.
+func sorted[V any](buf []named[V], m map[string]V) []named[V] {
+	if len(m) == 0 {
+		return nil
 	}
-	slices.Sort(buf)
+	buf = buf[:0]
+	for name, value := range m {
+		buf = append(buf, named[V]{name, value})
+	}
+	if len(buf) > fewEntries {
+		slices.SortFunc(buf, func(a, b named[V]) int { return strings.Compare(a.name, b.name) })
+		return buf
+	}
+	for i := range buf {
+		for at := i; at > 0 && buf[at].name < buf[at-1].name; at-- {
+			buf[at], buf[at-1] = buf[at-1], buf[at]
+		}
+	}
 	return buf
 }
+
+// fewEntries are so few that they are sorted in place, on the stack.
+const fewEntries = 8
 
 func appendValue(b []byte, v rollcall.Value) []byte {
 	switch v.Kind() {
@@ -339,32 +362,17 @@ func parseCheck(s string) (c rollcall.Check, err error) {
 
 // Lease returns the lease of a packed instance without unpacking the rest.
 func Lease(r rollcall.Record) (l rollcall.Lease) {
-	for s := string(r); ; {
-		f, rest, ok := next(s)
-		if !ok {
-			return l
-		}
-		if f.num == 16 {
-			_ = parseLease(f.s, &l) // a malformed record was refused when it was read
-			return l
-		}
-		s = rest
-	}
+	_ = parseLease(single(string(r), 16).s, &l) // a malformed record was refused when it was read
+	return l
 }
 
 // Checks returns the checks of a packed instance without unpacking the rest.
 func Checks(r rollcall.Record) (cs []rollcall.Check) {
-	for s := string(r); ; {
-		f, rest, ok := next(s)
-		if !ok {
-			return cs
-		}
-		if f.num == 17 {
-			c, _ := parseCheck(f.s)
-			cs = append(cs, c)
-		}
-		s = rest
+	for f := range fields(string(r), 17) {
+		c, _ := parseCheck(f)
+		cs = append(cs, c)
 	}
+	return cs
 }
 
 // ServiceName returns the service's name as the packed instance wrote it, "" if
@@ -395,7 +403,7 @@ func Metadata(r rollcall.Record, name string) (string, bool) {
 // pair returns the second field of the entry of repeated message num whose
 // first field is name.
 func pair(s string, num protowire.Number, name string) (value string, ok bool) {
-	for {
+	for s = from(s, num); ; {
 		f, rest, more := next(s)
 		if !more || f.num > num {
 			return "", false
@@ -415,33 +423,17 @@ func pair(s string, num protowire.Number, name string) (value string, ok bool) {
 
 // Position returns the position of a packed instance, nil if it has none.
 func Position(r rollcall.Record) *rollcall.Position {
-	for s := string(r); ; {
-		f, rest, ok := next(s)
-		if !ok || f.num > 10 {
-			return nil
-		}
-		if f.num == 10 {
-			p := new(rollcall.Position)
-			_ = parsePosition(f.s, p) // a malformed record was refused when it was read
-			return p
-		}
-		s = rest
+	f := single(string(r), 10)
+	if f.num == 0 {
+		return nil
 	}
+	p := new(rollcall.Position)
+	_ = parsePosition(f.s, p) // a malformed record was refused when it was read
+	return p
 }
 
 // Origin returns the door that a packed instance came through.
-func Origin(r rollcall.Record) string {
-	for s := string(r); ; {
-		f, rest, ok := next(s)
-		if !ok {
-			return ""
-		}
-		if f.num == 18 {
-			return f.s
-		}
-		s = rest
-	}
-}
+func Origin(r rollcall.Record) string { return single(string(r), 18).s }
 
 // Endpoint returns an image of where a packed instance is reached, its address and
 // ports: two instances have the same if those are equal.

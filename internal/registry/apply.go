@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
@@ -117,7 +116,7 @@ func (r *Registry) publish(since rollcall.Revision) {
 				}
 				r.history.Add(h)
 				if read && r.o.Events != nil {
-					r.o.Events(own(ev))
+					r.o.Events(ev)
 				}
 			}
 		}
@@ -161,12 +160,6 @@ func (r *Registry) historyFrom(log rollcall.LogID, rev rollcall.Revision, at tim
 	default:
 		r.history.Gap(log, at, "what happened before is in the log no more, and was not written down")
 	}
-}
-
-// own returns an event that does not hold on to the batch that it is of.
-func own(ev rollcall.Event) rollcall.Event {
-	ev.By, ev.Via, ev.Why = strings.Clone(ev.By), strings.Clone(ev.Via), strings.Clone(ev.Why)
-	return ev
 }
 
 // begin makes the soft state of what the log says in the end.

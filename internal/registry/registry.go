@@ -77,7 +77,8 @@ type Options struct {
 	// Probe is that of [liveness.Options].
 	Probe func(context.Context, *catalog.Item) (refused bool, cause string)
 	// Events, if set, is called with each event that is new, not with those that
-	// are read back at the start. It is called by the apply loop and must not wait.
+	// are read back at the start. It is called by the apply loop and must not wait;
+	// whoever keeps the event copies its texts, which share the memory of a batch.
 	Events func(rollcall.Event)
 }
 

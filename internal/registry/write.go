@@ -39,10 +39,10 @@ func (r *Registry) Register(ctx context.Context, i rollcall.Instance, ifMatch ro
 }
 
 func (r *Registry) register(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision, how keeping) (rollcall.Instance, bool, error) {
-	if err := r.prepare(ctx, &i, how); err != nil {
+	key, err := r.prepare(ctx, &i, how)
+	if err != nil {
 		return rollcall.Instance{}, false, err
 	}
-	key := i.Key()
 	put := rollcall.InstancePut{Key: key, Record: record.Pack(&i)}
 	old := r.catalog.Item(key)
 	if err := matches(key, old, ifMatch); err != nil {
@@ -80,8 +80,8 @@ func (r *Registry) asRegistered(i rollcall.Instance, put rollcall.InstancePut, r
 	return i
 }
 
-// prepare makes a registration ready to be packed.
-func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance, how keeping) error {
+// prepare makes a registration ready to be packed, and returns its key.
+func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance, how keeping) (key rollcall.Key, err error) {
 	if i.ID == "" && i.Service != "" {
 		i.ID = strings.ToLower(i.Service) + "-" + strings.ToLower(rand.Text()[:10])
 		i.ID = i.ID[max(0, len(i.ID)-128):]
@@ -89,21 +89,22 @@ func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance, how keepin
 	i.Origin = auth.From(ctx).Door
 	i.Normalize()
 	if err := i.Validate(r.o.Limits); err != nil {
-		return err
+		return key, err
 	}
 	if err := r.supported(i, how); err != nil {
-		return err
+		return key, err
 	}
-	if err := authorize(ctx, auth.Register, i.Key()); err != nil {
-		return err
+	key = i.Key()
+	if err := authorize(ctx, auth.Register, key); err != nil {
+		return key, err
 	}
 	if err := r.synced(); err != nil {
-		return err
+		return key, err
 	}
-	if v := r.catalog.View(i.Key().ServiceKey); v != nil {
+	if v := r.catalog.View(key.ServiceKey); v != nil {
 		i.Service = v.Name() // shown as it was first written
 	}
-	return nil
+	return key, nil
 }
 
 // keeping is how a registration came, and so what may keep its lease.
@@ -195,10 +196,11 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 // Prepare checks a registration, completes it and packs it for
 // [Registry.RegisterPrepared]. Of i it keeps nothing but its names.
 func (r *Registry) Prepare(ctx context.Context, i *rollcall.Instance) (rollcall.InstancePut, error) {
-	if err := r.prepare(ctx, i, byRequest); err != nil {
+	key, err := r.prepare(ctx, i, byRequest)
+	if err != nil {
 		return rollcall.InstancePut{}, err
 	}
-	return rollcall.InstancePut{Key: i.Key(), Record: record.Pack(i)}, nil
+	return rollcall.InstancePut{Key: key, Record: record.Pack(i)}, nil
 }
 
 // RegisterPrepared registers instances, each on its own. They share batches of
@@ -209,6 +211,7 @@ func (r *Registry) RegisterPrepared(ctx context.Context, puts []rollcall.Instanc
 	b := rollcall.Batch{Changes: make([]rollcall.Change, 0, min(len(puts), manyAtOnce))}
 	written := make([]*rollcall.Registration, 0, cap(b.Changes))
 	size := 0
+	c := r.change(ctx, nil, "")
 	flush := func() {
 		if len(written) == 0 {
 			return
@@ -221,6 +224,7 @@ func (r *Registry) RegisterPrepared(ctx context.Context, puts []rollcall.Instanc
 			r.metrics.registrations.Add(float64(len(written)))
 		}
 		b, written, size = rollcall.Batch{}, written[:0], 0 // the log may still be reading
+		c.At = r.now()
 	}
 	for n, put := range puts {
 		result, old := &results[n], r.catalog.Item(put.Key)
@@ -233,7 +237,8 @@ func (r *Registry) RegisterPrepared(ctx context.Context, puts []rollcall.Instanc
 			result.Created = old == nil
 			seen[put.Key] = struct{}{}
 		}
-		b.Changes = append(b.Changes, r.change(ctx, put, ""))
+		c.Body = put
+		b.Changes = append(b.Changes, c)
 		written = append(written, result)
 		if size += len(put.Record); len(written) == manyAtOnce || size > bytesAtOnce {
 			flush()

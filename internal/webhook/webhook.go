@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,14 +111,16 @@ func newHook(c *Hook, o *Options) *hook {
 }
 
 // Send queues an event for those hooks that are told of it. It never waits, and
-// may be called by any goroutine.
+// may be called by any goroutine. What it keeps of the event's texts are copies.
 func (s *Sender) Send(ev rollcall.Event) {
 	if !transition(&ev) {
 		return
 	}
 	for _, h := range s.hooks {
 		if h.wants(&ev) {
-			h.push(ev)
+			own := ev
+			own.By, own.Via, own.Why = strings.Clone(ev.By), strings.Clone(ev.Via), strings.Clone(ev.Why)
+			h.push(own)
 		}
 	}
 }

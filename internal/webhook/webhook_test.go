@@ -18,6 +18,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -566,5 +567,21 @@ func TestValidate(t *testing.T) {
 	}
 	if _, err := New(Options{Hooks: append(hooks("a"), hooks("a")...), Logger: slog.New(slog.DiscardHandler)}); err == nil {
 		t.Error("two hooks of one name")
+	}
+}
+
+// TestKeepsCopies: what waits does not hold on to the memory that an event came in.
+func TestKeepsCopies(t *testing.T) {
+	s, err := New(Options{Hooks: hooks("pager"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := event(1)
+	s.Send(ev)
+	kept := s.hooks[0].queue[0]
+	for n, text := range []string{kept.By, kept.Via, kept.Why} {
+		if is := []string{ev.By, ev.Via, ev.Why}[n]; text != is || unsafe.StringData(text) == unsafe.StringData(is) {
+			t.Errorf("%q is kept of %q, or shared", text, is)
+		}
 	}
 }
