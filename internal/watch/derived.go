@@ -106,8 +106,9 @@ type Derived struct {
 }
 
 // Derive opens a subscription to a query's result. With after, the token of a
-// result, it begins with what differs, if that can be told: with nothing, if
-// nothing does, else with a reset. An error is that of the first evaluation.
+// result, it begins with what differs, if that can be told: with weights or a
+// bookmark, if nothing does, else with a reset. An error is that of the first
+// evaluation.
 func (h *Hub) Derive(q Query, after rollcall.Token, who Reader) (*Derived, error) {
 	d := &Derived{hub: h, query: q, who: who, id: newID(), wake: make(chan struct{}, 1)}
 	r, err := d.evaluate()
@@ -126,6 +127,8 @@ func (h *Hub) Derive(q Query, after rollcall.Token, who Reader) (*Derived, error
 		for _, s := range r.Shown {
 			d.first.Weighed = append(d.first.Weighed, Weighed{s.Item.Key().ServiceKey, s.Item.ID(), s.Weight})
 		}
+	default:
+		d.first = d.batch(Bookmark)
 	}
 	return d, nil
 }

@@ -102,6 +102,7 @@ type topic struct {
 
 	moves     uint64                       // counts the times when its name meant something else
 	listeners map[chan<- struct{}]struct{} // each has room for one token
+	members   []*Member                    // subscriptions that are read in groups
 	weighed   map[Topic]uint64             // services whose weights were published anew, by when
 	weighings uint64                       // counts that
 	weights   map[weighing]*Batch          // made since, for subscribers that were told the same
@@ -354,6 +355,9 @@ func (t *topic) signal() {
 	}
 	for l := range t.listeners {
 		notify(l)
+	}
+	for _, m := range t.members {
+		m.group.notify(m)
 	}
 }
 

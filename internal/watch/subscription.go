@@ -109,6 +109,7 @@ type Subscription struct {
 	cursor    uint64
 	revision  rollcall.Revision
 	first     *Batch // to be delivered before anything else
+	resumes   bool   // and nothing was told since
 	timer     *time.Timer
 
 	moves     uint64           // of the topic, when it began
@@ -167,7 +168,7 @@ func (h *Hub) subscribe(name Topic, sel Selection, after rollcall.Token) *Subscr
 		s.first = &Batch{Type: Reset, Revision: s.revision, State: h.snapshot, At: h.now()}
 		return s
 	}
-	s.revision = after.Revision
+	s.revision, s.resumes = after.Revision, true
 	return s
 }
 
@@ -219,8 +220,9 @@ func (h *Hub) release(t *topic) {
 }
 
 // Next waits for the next batch: changes that the selection sees, or after
-// [BookmarkEvery] without any a bookmark. It returns ctx's error when ctx ends
-// and [ErrClosed] when the hub is closed.
+// [BookmarkEvery] without any a bookmark. One that resumes where nothing happened
+// since begins with a bookmark, so that its reader knows. It returns ctx's error
+// when ctx ends and [ErrClosed] when the hub is closed.
 func (s *Subscription) Next(ctx context.Context) (*Batch, error) {
 	if b := s.first; b != nil {
 		s.first = nil
@@ -232,19 +234,9 @@ func (s *Subscription) Next(ctx context.Context) (*Batch, error) {
 		s.timer.Reset(BookmarkEvery)
 	}
 	for due := false; ; {
-		// Read before the topic: all events up to it are in their topics.
-		current := s.hub.Revision()
-		b, wake, err := s.poll()
-		if b == nil && err == nil {
-			b = s.weigh()
-		}
+		b, wake, err := s.news(due, true)
 		if b != nil || err != nil {
 			return b, err
-		}
-		if due {
-			s.revision = max(s.revision, current)
-			s.reader.pass(s.cursor, s.revision)
-			return &Batch{Type: Bookmark, Revision: s.revision}, nil
 		}
 		select {
 		case <-wake:
@@ -256,9 +248,38 @@ func (s *Subscription) Next(ctx context.Context) (*Batch, error) {
 	}
 }
 
-// poll returns what is there already, or a channel that is closed when there is
-// more.
-func (s *Subscription) poll() (*Batch, <-chan struct{}, error) {
+// now returns what there is, nil if that is nothing; then, if one is due, a
+// bookmark.
+func (s *Subscription) now(due bool) (*Batch, error) {
+	if b := s.first; b != nil {
+		s.first = nil
+		return b, nil
+	}
+	b, _, err := s.news(due, false)
+	return b, err
+}
+
+// news is now behind the first batch. To who waits it returns a channel that is
+// closed when there is more.
+func (s *Subscription) news(due, waits bool) (*Batch, <-chan struct{}, error) {
+	// Read before the topic: all events up to it are in their topics.
+	current := s.hub.Revision()
+	b, wake, err := s.poll(waits)
+	due, s.resumes = due || s.resumes, false
+	if b == nil && err == nil {
+		b = s.weigh()
+	}
+	if b == nil && err == nil && due {
+		s.revision = max(s.revision, current)
+		s.reader.pass(s.cursor, s.revision)
+		b = &Batch{Type: Bookmark, Revision: s.revision}
+	}
+	return b, wake, err
+}
+
+// poll returns what is there already, or to who waits a channel that is closed
+// when there is more.
+func (s *Subscription) poll(waits bool) (*Batch, <-chan struct{}, error) {
 	t := s.topic
 	t.mu.Lock()
 	if t.closed {
@@ -269,7 +290,7 @@ func (s *Subscription) poll() (*Batch, <-chan struct{}, error) {
 		t.mu.Unlock()
 		return nil, nil, ErrMoved
 	}
-	if t.wake == nil {
+	if t.wake == nil && waits {
 		t.wake = make(chan struct{})
 	}
 	wake := t.wake

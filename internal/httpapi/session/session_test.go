@@ -205,6 +205,20 @@ func TestBreak(t *testing.T) {
 			t.Errorf("ended with %v", err)
 		}
 	})
+	for silent, want := range map[time.Duration]string{6 * time.Second: "the stream ended without a goodbye", 7 * time.Second: "left"} {
+		bubble(t, session.Options{}, func(t *testing.T, c *core, d *session.Door) {
+			p := open(t, d)
+			p.say(registerP1)
+			p.want("type", "session")
+			p.want("type", "registered")
+			go io.Copy(io.Discard, p.conn)
+			<-time.After(silent)
+			p.conn.Close()
+			if why := <-c.broke; why != want {
+				t.Errorf("a connection that ends after %v of silence is %q, want %q", silent, why, want)
+			}
+		})
+	}
 	bubble(t, session.Options{}, func(t *testing.T, c *core, d *session.Door) {
 		p := open(t, d)
 		p.say(registerP1)

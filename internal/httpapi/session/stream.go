@@ -24,6 +24,7 @@ type stream struct {
 	ended chan struct{}             // closed when nothing is read any more
 	out   *[]byte                   // answers that are not written yet; nil: none
 	soft  *reports                  // nil: none came
+	last  time.Time                 // when the last line came that was waited for
 
 	// turn is held by who writes, which may take long, and guards sent: when
 	// something was written last. No other lock is held meanwhile.
@@ -50,6 +51,10 @@ type untaken struct{ error }
 
 func (u untaken) Unwrap() error { return u.error }
 
+// unheard is how many pings go unanswered before that a connection breaks says no
+// more than that nobody is heard.
+const unheard = 3
+
 // partingTime is for how long a server that stops waits for each client to take
 // what it is sent.
 const partingTime = time.Second
@@ -57,6 +62,7 @@ const partingTime = time.Second
 // serve tells the client what session it has, then reads until the stream ends.
 // first is a line that was read already, nil if there is none.
 func (st *stream) serve(first []byte, resumed bool) {
+	st.last = time.Now()
 	var err error // nil in the end: a panic
 	var told sync.WaitGroup
 	defer func() {
@@ -91,8 +97,8 @@ func (st *stream) part(err error) {
 	if answered {
 		why = "a line was not JSON"
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		st.s.Leave() // this process may have been stopped, and heard nobody
+	if errors.Is(err, os.ErrDeadlineExceeded) || !answered && time.Since(st.last) > unheard*st.s.Ping() {
+		st.s.Leave() // the network may be cut, or this process was stopped, and heard nobody
 	} else {
 		st.s.Break(why)
 	}
@@ -154,6 +160,9 @@ func (st *stream) stop(why error) {
 // heard does what a line says, which was waited for or came with the one before.
 // An error ends the stream.
 func (st *stream) heard(line []byte, anew bool) error {
+	if anew {
+		st.last = time.Now()
+	}
 	if st.soft.line(line) {
 		if anew {
 			st.s.Alive()

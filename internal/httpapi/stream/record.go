@@ -20,8 +20,11 @@ type records struct {
 	buf  []byte
 	sse  bool
 	many bool // of more than one service: records say of which
-	log  rollcall.LogID
-	item func([]byte, *catalog.Item, *catalog.Shown) []byte // appends an instance
+	// topic is the service that all else is of. A result may still tell of the end of
+	// others, when its name has just ceased to mean a named query.
+	topic rollcall.ServiceKey
+	log   rollcall.LogID
+	item  func([]byte, *catalog.Item, *catalog.Shown) []byte // appends an instance
 	// weigh returns an instance's effective weight.
 	weigh      func(*catalog.Item) uint16
 	generation uint64 // of the result that is told of, 0 if it is none
@@ -35,7 +38,7 @@ func (e *records) begin(kind string) {
 }
 
 func (e *records) service(k rollcall.ServiceKey) {
-	if e.many {
+	if e.many || k != e.topic {
 		e.buf = quote.Append(append(e.buf, `,"namespace":`...), k.Namespace)
 		e.buf = quote.Append(append(e.buf, `,"service":`...), k.Service)
 	}
@@ -152,7 +155,7 @@ func (e *records) weights(b *watch.Batch, members []int) {
 // weighed writes records of weights, one for each service.
 func (e *records) weighed(b *watch.Batch) {
 	for n, w := range b.Weighed {
-		if n == 0 || e.many && w.Service != b.Weighed[n-1].Service {
+		if n == 0 || w.Service != b.Weighed[n-1].Service {
 			if n > 0 {
 				e.buf = append(e.buf, '}')
 				e.end(0)

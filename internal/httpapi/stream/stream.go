@@ -116,7 +116,7 @@ func (st *Stream) Class() string {
 }
 
 func (st *Stream) records() *records {
-	return &records{sse: st.sse, many: st.many, log: st.log, item: st.o.Item, weigh: st.o.Weight}
+	return &records{sse: st.sse, many: st.many, topic: st.topic, log: st.log, item: st.o.Item, weigh: st.o.Weight}
 }
 
 // Start begins the answer. One that resumes may have nothing to tell for a
