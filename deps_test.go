@@ -81,6 +81,8 @@ var mayImport = map[string][]string{
 		"internal/resolve", "internal/watch",
 	},
 
+	"internal/sniff": {},
+
 	"internal/server":       {".", "internal/..."},
 	"internal/heap":         {},
 	"internal/rollcalltest": {"internal/server"},

@@ -12,9 +12,12 @@ import (
 // Go's own rule, that the heap may double, lets a registry of a million
 // instances take twice the memory that it needs, and collects a small one many
 // times a second. Here the garbage that may pile up follows what is made of it:
-// two seconds' worth, within bounds.
+// two seconds' worth and, so that the collector does not take ever more of the
+// processor, two more for each 100 MiB of stacks that it has to look at, of which
+// open streams have more than of anything else; within bounds.
 const (
 	garbageSeconds    = 2
+	garbageFor        = 100 << 20 // of stacks
 	garbageLeast      = 16 << 20
 	garbageLeastShare = 0.2      // of what is alive
 	garbageMost       = 64 << 20 // or as much as is alive
@@ -22,13 +25,14 @@ const (
 	smallestHeap = 4 << 20
 )
 
-// garbagePercent returns by how much the heap may grow when so many bytes of it
-// are alive and so many are allocated a second.
-func garbagePercent(live, rate float64) int {
+// garbagePercent returns by how much of them the heap may grow when so many bytes of
+// it and of stacks are alive and so many are allocated a second.
+func garbagePercent(live, stacks, rate float64) int {
 	live = max(live, smallestHeap)
+	seconds := garbageSeconds * (1 + stacks/garbageFor)
 	least := max(garbageLeast, garbageLeastShare*live)
 	most := max(garbageMost, live)
-	return int(100 * min(max(garbageSeconds*rate, least), most) / live)
+	return int(100 * min(max(seconds*rate, least), most) / (live + stacks))
 }
 
 // paceEvery is how often GOGC is looked at: before a storm that has just begun
@@ -47,7 +51,7 @@ func Pace(ctx context.Context) {
 	}
 	tick := time.NewTicker(paceEvery)
 	defer tick.Stop()
-	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/scan/stack:bytes"}}
 	metrics.Read(s)
 	at, allocated := time.Now(), s[1].Value.Uint64()
 	set, rate := 100, 0.0
@@ -61,7 +65,7 @@ func Pace(ctx context.Context) {
 		now, total := time.Now(), s[1].Value.Uint64()
 		rate = max(float64(total-allocated)/now.Sub(at).Seconds(), calms*rate)
 		at, allocated = now, total
-		want := garbagePercent(float64(s[0].Value.Uint64()), rate)
+		want := garbagePercent(float64(s[0].Value.Uint64()), float64(s[2].Value.Uint64()), rate)
 		if change := want - set; max(change, -change) > set/10 { // stops the world for a moment
 			set = want
 			debug.SetGCPercent(want)

@@ -29,6 +29,11 @@ const Pause = time.Second
 // Grace is how long a broken session may take to come back before that counts.
 const Grace = 200 * time.Millisecond
 
+// comeback is for how long after a pause of the process a session that breaks counts
+// as left, and not as broken: its client heard nothing either, went away, and tries
+// again every two seconds.
+const comeback = 2 * time.Second
+
 // Ping is how often whoever holds a session of a TTL should ask whether the other
 // side is there: every 2 s, or more often if the TTL asks for it.
 func Ping(ttl time.Duration) time.Duration { return min(2*time.Second, ttl/5) }
@@ -92,6 +97,7 @@ type Table struct {
 	now    func() time.Duration // monotonic
 	paused atomic.Int64         // what the clock is ahead: until Begin, and in pauses
 	most   atomic.Int64         // table time that is not passed before the next tick
+	amiss  atomic.Int64         // table time until which breaks are the last pause's doing
 	begun  atomic.Bool
 	seed   maphash.Seed
 	shards [64]shard
@@ -297,7 +303,9 @@ func (t *Table) revive(s *shard, hash uint64, key rollcall.Key) (ttl time.Durati
 }
 
 // BreakOf notes that the stream broke of the session that keeps one incarnation
-// of an instance. Unless that is renewed within [Grace], it falls silent then.
+// of an instance. Unless that is renewed within [Grace], it falls silent then. During
+// a pause of the process and shortly after, that is no evidence: it stays as it was
+// last heard of.
 func (t *Table) BreakOf(key rollcall.Key, incarnation rollcall.Revision) {
 	s, hash := t.shard(key)
 	s.mu.Lock()
@@ -306,8 +314,11 @@ func (t *Table) BreakOf(key rollcall.Key, incarnation rollcall.Revision) {
 	if e == nil || e.incarnation != incarnation || !e.shared.session || e.state > Missing || e.shared.ttl == 0 {
 		return
 	}
-	e.set(broken, true)
 	now := t.time()
+	if int64(now) >= t.most.Load() || int64(now) < t.amiss.Load() {
+		return
+	}
+	e.set(broken, true)
 	if at := now + Grace; at < time.Duration(e.deadline.Load()) {
 		e.deadline.Store(int64(at))
 	}

@@ -55,6 +55,36 @@ func TestSession(t *testing.T) {
 	c.wantQuiet(t, 14*time.Second)
 }
 
+// TestBrokenInAPause: that the streams of sessions broke while the process was paused,
+// or shortly after, is no evidence against anybody who comes back.
+func TestBrokenInAPause(t *testing.T) {
+	for _, pause := range []time.Duration{2 * time.Second, time.Minute, 24 * time.Hour} {
+		c := newClock(time.Hour)
+		for _, id := range []string{"during", "after", "later"} {
+			c.Set(key(id), sessionGrant(1))
+			c.Renew(key(id))
+		}
+		c.Tick()
+		c.at.Add(int64(pause))
+		c.BreakOf(key("during"), 1) // nobody has noticed the pause yet
+		if changed := c.Tick(); len(changed) > 0 {
+			t.Errorf("a pause of %v convicts %v", pause, changed)
+		}
+		c.wantQuiet(t, comeback-Tick)
+		c.BreakOf(key("after"), 1)
+		c.wantQuiet(t, Tick)
+		c.BreakOf(key("later"), 1)
+		c.wantChange(t, key("later"), Grace, Lapsed)
+		// Who does not come back is missed as if it had said nothing.
+		changed := c.run(15 * time.Second)
+		for _, id := range []string{"during", "after"} {
+			if ev, _ := c.Evidence(key(id)); ev.State != Lapsed || ev.Broken || changed[key(id)] == 0 {
+				t.Errorf("a TTL after a pause of %v, %s is %+v", pause, id, ev)
+			}
+		}
+	}
+}
+
 // TestHeld: the time to its removal begins for an instance when it is convicted,
 // not while a guard holds it.
 func TestHeld(t *testing.T) {

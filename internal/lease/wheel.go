@@ -116,6 +116,7 @@ func (t *Table) moveOn(expected time.Duration) {
 	if late := clock - t.last - expected; late > Pause {
 		t.paused.Add(int64(late))
 		t.pauses += late
+		t.amiss.Store(int64(clock) - t.paused.Load() + int64(comeback))
 	}
 	t.last = clock
 	t.most.Store(int64(clock) - t.paused.Load() + int64(Tick+Pause))
