@@ -81,7 +81,10 @@ var mayImport = map[string][]string{
 		"internal/resolve", "internal/watch",
 	},
 
-	"internal/sniff": {},
+	"internal/grpcapi":        {".", "api/rollcall/v1", "internal/auth", "internal/catalog", "internal/grpcapi/...", "internal/resolve", "internal/watch"},
+	"internal/grpcapi/form":   {".", "api/rollcall/v1"},
+	"internal/grpcapi/sender": {"internal/catalog", "internal/watch"},
+	"internal/sniff":          {},
 
 	"internal/server":       {".", "internal/..."},
 	"internal/heap":         {},

@@ -11,6 +11,7 @@ import (
 // Server is a server that runs in the test's process.
 type Server struct {
 	Addr string // of HTTP, "127.0.0.1:port"
+	GRPC string // of gRPC, and HTTP as well; "off" if it is not served
 
 	stop context.CancelFunc
 	done chan error
@@ -31,7 +32,7 @@ func Run(t testing.TB, c server.Config) *Server {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{Addr: srv.Addr(), stop: stop, done: make(chan error, 1)}
+	s := &Server{Addr: srv.Addr(), GRPC: srv.GRPCAddr(), stop: stop, done: make(chan error, 1)}
 	ready := make(chan struct{})
 	go func() { s.done <- srv.Run(ctx, func() { close(ready) }) }()
 	t.Cleanup(func() {

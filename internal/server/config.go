@@ -18,6 +18,9 @@ type Config struct {
 	// HTTP is the address to listen on, "host:port"; port 0 is a free one.
 	// Empty is 127.0.0.1:0.
 	HTTP string
+	// GRPC is the address to serve gRPC at, and HTTP as well, "host:port"; port 0 is
+	// a free one. Empty is 127.0.0.1:0, and "off" is none.
+	GRPC string
 	// Insecure allows addresses that other machines can reach, though there
 	// are no credentials yet to tell who does.
 	Insecure bool
@@ -45,22 +48,39 @@ func (c *Config) check() error {
 	if c.HTTP == "" {
 		c.HTTP = "127.0.0.1:0"
 	}
+	if c.GRPC == "" {
+		c.GRPC = "127.0.0.1:0"
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.DataDir == "" {
 		return fmt.Errorf("no data directory: say where with --data-dir")
 	}
-	host, _, err := net.SplitHostPort(c.HTTP)
+	if err := c.checkAddress("http", c.HTTP); err != nil {
+		return err
+	}
+	if c.GRPC == off {
+		return nil
+	}
+	return c.checkAddress("grpc", c.GRPC)
+}
+
+// checkAddress refuses an address that cannot be listened on, or should not be.
+func (c *Config) checkAddress(flag, addr string) error {
+	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("--http %s: %w; write it as host:port", c.HTTP, err)
+		return fmt.Errorf("--%s %s: %w; write it as host:port", flag, addr, err)
 	}
 	if !c.Insecure && !loopback(host) {
-		return fmt.Errorf("--http %s can be reached from other machines, and anybody there could change the registry: "+
-			"listen on 127.0.0.1, or accept that with --insecure", c.HTTP)
+		return fmt.Errorf("--%s %s can be reached from other machines, and anybody there could change the registry: "+
+			"listen on 127.0.0.1, or accept that with --insecure", flag, addr)
 	}
 	return nil
 }
+
+// off is the address of a door that is closed.
+const off = "off"
 
 func loopback(host string) bool {
 	if host == "localhost" {

@@ -11,6 +11,7 @@ import (
 	"net/http/pprof"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,11 +20,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rollcall-registry/rollcall/internal/egress"
+	"github.com/rollcall-registry/rollcall/internal/grpcapi"
 	"github.com/rollcall-registry/rollcall/internal/history"
 	"github.com/rollcall-registry/rollcall/internal/httpapi"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/cork"
 	"github.com/rollcall-registry/rollcall/internal/httpapi/session"
 	"github.com/rollcall-registry/rollcall/internal/registry"
+	"github.com/rollcall-registry/rollcall/internal/sniff"
 	"github.com/rollcall-registry/rollcall/internal/store/local"
 	"github.com/rollcall-registry/rollcall/internal/webhook"
 )
@@ -41,6 +44,8 @@ type Server struct {
 	listener net.Listener
 	api      *httpapi.Server
 	http     *http.Server
+	grpc     *grpcapi.Server
+	both     *sniff.Splitter // of the gRPC address, which also takes HTTP; nil: gRPC is off
 }
 
 // New opens the log and the listener. What it returns must be run, or closed.
@@ -56,18 +61,18 @@ func New(c Config) (s *Server, err error) {
 		return nil, err
 	}
 
-	// The port first: that it is taken is the most likely mistake, and finding
+	// The ports first: that one is taken is the most likely mistake, and finding
 	// out costs nothing.
-	if s.listener, err = net.Listen("tcp", c.HTTP); err != nil {
-		return nil, fmt.Errorf("%w; choose another address with --http", err)
+	if err := s.listen(); err != nil {
+		return nil, err
 	}
 	// Then the log, which takes as long as there is to read.
 	if s.log, err = local.Open(c.DataDir, local.Options{Logger: c.Logger, Registerer: metrics}); err != nil {
-		return nil, errors.Join(err, s.listener.Close())
+		return nil, errors.Join(err, s.unlisten())
 	}
 	// History lies beside the log, whose lock keeps others out of both.
 	if s.history, err = history.Open(c.DataDir, history.Options{Logger: c.Logger}); err != nil {
-		return nil, errors.Join(err, s.log.Close(), s.listener.Close())
+		return nil, errors.Join(err, s.log.Close(), s.unlisten())
 	}
 	s.registry = registry.New(registry.Options{
 		Log: s.log, History: s.history, Logger: c.Logger, Metrics: metrics, Version: c.Version, Store: "local",
@@ -83,11 +88,45 @@ func New(c Config) (s *Server, err error) {
 		LoopbackOnly: !c.Insecure,
 	})
 	s.http = httpapi.HTTPServer(s.api)
+	if s.both != nil {
+		s.grpc = grpcapi.New(s.registry, grpcapi.Options{Sessions: grpcSessions{s.registry}, Logger: c.Logger, Registerer: metrics})
+	}
 	return s, nil
+}
+
+// listen opens the ports.
+func (s *Server) listen() (err error) {
+	if s.listener, err = net.Listen("tcp", s.config.HTTP); err != nil {
+		return fmt.Errorf("%w; choose another address with --http", err)
+	}
+	if s.config.GRPC == off {
+		return nil
+	}
+	l, err := net.Listen("tcp", s.config.GRPC)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%w; choose another address with --grpc, or none with --grpc off", err), s.listener.Close())
+	}
+	s.both = sniff.Split(l)
+	return nil
+}
+
+func (s *Server) unlisten() error {
+	if s.both == nil {
+		return s.listener.Close()
+	}
+	return errors.Join(s.listener.Close(), s.both.Close())
 }
 
 // Addr returns the address that HTTP listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// GRPCAddr returns the address that gRPC listens on, "off" if it does not.
+func (s *Server) GRPCAddr() string {
+	if s.both == nil {
+		return off
+	}
+	return s.both.HTTP2().Addr().String()
+}
 
 // Run serves until ctx ends, then stops in the reverse order: streams are told
 // to go elsewhere, requests under way are finished, soft state that belongs into
@@ -127,45 +166,68 @@ func (s *Server) serve(ctx, core context.Context, ready func()) error {
 		if ctx.Err() != nil {
 			err = nil
 		}
-		return errors.Join(err, s.listener.Close())
+		return errors.Join(err, s.unlisten())
 	}
 	// The doors share the context: if one fails, the server is of no use.
 	g, serving := errgroup.WithContext(core)
-	g.Go(func() error {
-		if err := s.http.Serve(cork.Listen(s.listener)); err != http.ErrServerClosed {
-			return fmt.Errorf("http: %w", err)
-		}
-		return nil
-	})
+	g.Go(func() error { return s.serveHTTP(s.listener) })
+	if s.both != nil {
+		g.Go(s.both.Run)
+		g.Go(func() error { return s.serveHTTP(s.both.Other()) })
+		g.Go(func() error { return s.grpc.Serve(s.both.HTTP2()) })
+		s.grpc.Serving(true)
+	}
 	s.registry.Serving()
 	ready()
 	select {
 	case <-ctx.Done():
 	case <-serving.Done():
 	}
+	s.stop(ctx)
+	return g.Wait()
+}
+
+func (s *Server) serveHTTP(l net.Listener) error {
+	if err := s.http.Serve(cork.Listen(l)); err != http.ErrServerClosed {
+		return fmt.Errorf("http: %w", err)
+	}
+	return nil
+}
+
+// stop closes the doors: first streams are told to go elsewhere, then what is under
+// way is waited for.
+func (s *Server) stop(ctx context.Context) {
 	s.api.EndSessions()
+	if s.grpc != nil {
+		s.grpc.End()
+	}
 	s.registry.EndStreams()
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
+	var grpc sync.WaitGroup
+	defer grpc.Wait()
+	if s.grpc != nil {
+		grpc.Go(func() { s.grpc.Shutdown(within) })
+	}
 	if err := s.http.Shutdown(within); err != nil {
 		s.config.Logger.Warn("requests were cut off", "err", err)
 		s.http.Close()
 	}
-	return g.Wait()
 }
 
 // Close frees what New took, if Run was not called.
 func (s *Server) Close() error {
-	return errors.Join(s.listener.Close(), s.history.Close(), s.log.Close())
+	return errors.Join(s.unlisten(), s.history.Close(), s.log.Close())
 }
 
 // listens returns where the server listens: nobody is to have it call itself.
-func (s *Server) listens() []netip.AddrPort {
-	at, err := netip.ParseAddrPort(s.listener.Addr().String())
-	if err != nil {
-		return nil
+func (s *Server) listens() (all []netip.AddrPort) {
+	for _, addr := range []string{s.Addr(), s.GRPCAddr()} {
+		if at, err := netip.ParseAddrPort(addr); err == nil {
+			all = append(all, at)
+		}
 	}
-	return []netip.AddrPort{at}
+	return all
 }
 
 // dial returns a dialler of what a policy permits.
@@ -187,6 +249,13 @@ func dial(p *egress.Policy) func(ctx context.Context, network, addr string) (net
 type sessions struct{ r *registry.Registry }
 
 func (s sessions) OpenSession(ctx context.Context, token string, ttl time.Duration) (session.Session, bool, error) {
+	return s.r.OpenSession(ctx, token, ttl)
+}
+
+// grpcSessions are the same for the other door.
+type grpcSessions struct{ r *registry.Registry }
+
+func (s grpcSessions) OpenSession(ctx context.Context, token string, ttl time.Duration) (grpcapi.Session, bool, error) {
 	return s.r.OpenSession(ctx, token, ttl)
 }
 

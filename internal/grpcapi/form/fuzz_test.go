@@ -1,0 +1,37 @@
+package form
+
+import (
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/rollcall-registry/rollcall"
+	pb "github.com/rollcall-registry/rollcall/api/rollcall/v1"
+)
+
+// FuzzInstances: what protobuf refuses is refused, and what it takes is counted and
+// read alike.
+func FuzzInstances(f *testing.F) {
+	b, err := proto.Marshal(&pb.RegisterRequest{IfMatch: 3, Instances: []*pb.Instance{
+		{Service: "a", Id: "b", Ports: []*pb.Port{{Name: "http", Port: 80}}, Metadata: []*pb.Pair{{Name: "team", Value: "x"}}, Weight: new(uint32(5)), Lease: &pb.Lease{Ttl: 1}},
+		{Checks: []*pb.Check{{Name: "c"}}, Position: &pb.Position{Lat: 1}},
+	}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte("\x0a\x02\x22\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, err := Count(b, 1)
+		seen := 0
+		var r Reader
+		got := r.Instances(b, 64<<10, func(i *rollcall.Instance, _ error) { seen++; i.Normalize() })
+		if err == nil && got == nil && seen != n {
+			t.Errorf("%d were read of %d", seen, n)
+		}
+		var m pb.RegisterRequest
+		if proto.Unmarshal(b, &m) == nil && err == nil && n != len(m.Instances) {
+			t.Errorf("%d were counted of %d", n, len(m.Instances))
+		}
+	})
+}
