@@ -1,9 +1,14 @@
 package balancer
 
 import (
+	"cmp"
+	"errors"
 	"math/rand/v2"
+	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
@@ -22,6 +27,9 @@ type Endpoint struct {
 	// Down is set for instances that are not routable. They are never picked; they
 	// count in the capacity that their ring would have.
 	Down bool
+	// Payload, unless nil, is what [Pick.Payload] returns. All payloads of a balancer
+	// are of one type.
+	Payload any
 }
 
 // Options say who the caller is. The zero value is a caller without a locality
@@ -62,6 +70,8 @@ type Balancer struct {
 
 	mu        sync.Mutex // guards what follows; taken by Update and to eject
 	endpoints map[string]*endpoint
+	order     []*endpoint // all of them, by rank
+	updates   uint64
 }
 
 // New returns a balancer that knows of no instance yet.
@@ -90,26 +100,48 @@ func New(o Options) *Balancer {
 func (b *Balancer) Update(endpoints []Endpoint) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	kept := make(map[string]*endpoint, len(endpoints))
+	b.updates++
+	before := len(b.order)
 	for _, of := range endpoints {
 		e := b.endpoints[of.ID]
 		if e == nil {
 			e = &endpoint{id: of.ID, rank: b.rand()}
+			b.endpoints[of.ID] = e
+			b.order = append(b.order, e)
 		}
-		kept[of.ID] = e
+		if of.Payload != nil {
+			e.payload.Store(of.Payload)
+		}
+		e.of, e.update = of, b.updates
 	}
-	for id, e := range b.endpoints {
-		if kept[id] == nil {
+	b.order = slices.DeleteFunc(b.order, func(e *endpoint) bool {
+		gone := e.update != b.updates
+		if gone {
 			e.out.Store(true)
+			delete(b.endpoints, e.id)
 		}
+		return gone
+	})
+	if len(b.order) > before || !slices.IsSortedFunc(b.order, byRank) {
+		slices.SortFunc(b.order, byRank)
 	}
-	b.endpoints = kept
-	b.set.Store(newSet(endpoints, kept, b.locality))
+	b.set.Store(newSet(b.order, b.locality))
 }
+
+func byRank(a, b *endpoint) int { return cmp.Compare(a.rank, b.rank) }
 
 // Pick chooses the instance for a request; its Done must be called when the
 // request is over. It reports false if there is none to choose.
 func (b *Balancer) Pick() (Pick, bool) {
+	p, ok := b.pick()
+	if ok && p.e.out.Load() { // it has just left, and Settle has not seen this one
+		p.Cancel()
+		return b.PickOther(func(Pick) bool { return true })
+	}
+	return p, ok
+}
+
+func (b *Balancer) pick() (Pick, bool) {
 	s := b.set.Load()
 	if len(s.members) == 0 {
 		return Pick{}, false
@@ -123,9 +155,56 @@ func (b *Balancer) Pick() (Pick, bool) {
 	if len(s.members) > 1 {
 		e = b.choose(s, e, turn, now)
 	}
+	return b.send(e, now), true
+}
+
+func (b *Balancer) send(e *endpoint, now time.Duration) Pick {
+	if e.until.Load() != 0 && e.inRow.Load() >= ejectAfter-1 {
+		e.tried.Store(int64(now))
+	}
 	e.inFlight.Add(1)
 	e.probed.used()
-	return Pick{b: b, e: e, at: now}, true
+	return Pick{b: b, e: e, at: now}
+}
+
+// PickOther is [Balancer.Pick] for a request that is sent again: it chooses whom other
+// accepts, if there is anybody. What other is given is not under way yet.
+func (b *Balancer) PickOther(other func(Pick) bool) (p Pick, ok bool) {
+	for range again {
+		if p, ok = b.pickOther(other); !ok || !p.e.out.Load() {
+			return p, ok
+		}
+		p.Cancel()
+	}
+	return b.pickOther(other)
+}
+
+func (b *Balancer) pickOther(other func(Pick) bool) (Pick, bool) {
+	s := b.set.Load()
+	if len(s.members) == 0 {
+		return Pick{}, false
+	}
+	now := b.now()
+	var last *endpoint
+	for n := range 4*tries + len(s.members) {
+		var e *endpoint
+		if n < 4*tries {
+			e = s.at(mix(b.turn.Add(1) ^ b.offset))
+		} else { // chance did not find one
+			e = s.members[n-4*tries]
+		}
+		if e.out.Load() || !other(Pick{b: b, e: e, at: now}) {
+			continue
+		}
+		if !e.shunned(&b.failed, now) {
+			return b.send(e, now), true
+		}
+		last = e
+	}
+	if last != nil {
+		return b.send(last, now), true
+	}
+	return b.pick()
 }
 
 // choose returns the endpoint whose turn it is, or the one that takes the request
@@ -158,7 +237,7 @@ func (b *Balancer) better(s *set, e *endpoint, turn uint64, now time.Duration, t
 		if other == e || times > 0 && other.ring.Load() != e.ring.Load() || other.shunned(&b.failed, now) {
 			continue
 		}
-		if e.cost() > times*other.cost() {
+		if e.cost(now) > times*other.cost(now) {
 			return other
 		}
 		return e
@@ -176,12 +255,23 @@ type Pick struct {
 // ID returns the instance that was chosen.
 func (p Pick) ID() string { return p.e.id }
 
-// Done says that the request is over. Give it an error if the instance is to
-// blame: it could not be reached, did not answer in time, or said that it failed.
-// It must be called once.
-func (p Pick) Done(err error) {
+// Payload returns what the instance's endpoint was given, by the newest update.
+func (p Pick) Payload() any { return p.e.payload.Load() }
+
+// Loaded takes in what the reply said: how many requests the instance has in flight,
+// and how long they take at that number. It is as good as the answer to a probe.
+func (p Pick) Loaded(inFlight int, latency time.Duration) { Probe{p.b, p.e}.Answer(inFlight, latency) }
+
+// Cancel says that the request is over and shows nothing: its caller did not wait
+// for it. It takes the place of Done.
+func (p Pick) Cancel() { p.e.over() }
+
+// Done says that the request is over, and returns how long it took. Give it an error
+// if the instance is to blame: it could not be reached, did not answer in time, or
+// said that it failed. It must be called once.
+func (p Pick) Done(err error) time.Duration {
 	now := p.b.now()
-	p.e.inFlight.Add(-1)
+	p.e.over()
 	if took := float64(now - p.at); err == nil || took > p.e.latency.value() { // to fail at once is not to be fast
 		p.e.latency.add(took, latencyLeast, now)
 	}
@@ -191,11 +281,32 @@ func (p Pick) Done(err error) {
 		if p.e.inRow.Load() != 0 {
 			p.e.inRow.Store(0)
 		}
+		return now - p.at
+	}
+	p.failed(err, now)
+	return now - p.at
+}
+
+// failed counts a failure. What was sent before an ejection was over says nothing
+// that was not known then.
+func (p Pick) failed(err error, now time.Duration) {
+	if until := p.e.until.Load(); until != 0 && int64(p.at) < until {
 		return
 	}
-	if p.e.inRow.Add(1) >= ejectAfter {
+	count := int32(1)
+	if hard(err) {
+		count = hardCount
+	}
+	if p.e.inRow.Add(count) >= ejectAfter {
 		p.b.eject(p.e, now)
 	}
+}
+
+// hard reports whether an error shows that nobody is there, rather than that it
+// goes badly.
+func hard(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial" && !op.Timeout() || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // Ejected returns the IDs of instances that are left alone because of what this
@@ -235,6 +346,6 @@ func (b *Balancer) eject(e *endpoint, now time.Duration) {
 	e.times++
 	length := min(time.Duration(e.times)*ejectFor, ejectMost)
 	length += time.Duration(float64(length) * ejectJitter * (float64(b.rand()>>11)/(1<<52) - 1))
-	e.inRow.Store(0)
+	e.inRow.Store(ejectAfter - 1) // the first failure behind it is one too many
 	e.until.Store(int64(now + length))
 }

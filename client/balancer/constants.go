@@ -49,7 +49,9 @@ const (
 // a row).
 const (
 	ejectAfter  = 5
+	hardCount   = 3 // what one counts that shows that nobody is there
 	ejectFor    = 30 * time.Second
+	tryFor      = 10 * time.Second // how long nothing else is sent to one who is back
 	ejectMost   = 300 * time.Second
 	ejectShare  = 0.1 // of the service, at least one
 	ejectJitter = 0.1

@@ -32,7 +32,10 @@
 //
 // Errors are no low latency: an instance that fails more often than the service as
 // a whole is left as if it were hot, and is no one's alternative; after five
-// failures in a row it is ejected for a while. Both end by themselves.
+// failures in a row, or two connections that were refused, it is ejected for a while.
+// Then it gets one request, and if that fails is ejected for longer. All this ends by
+// itself, as does what one slow request says: a latency that is not seen again counts
+// for less and less.
 //
 // # Localities
 //

@@ -14,23 +14,30 @@ type endpoint struct {
 	out    atomic.Bool // it is not in the set
 	ring   atomic.Int32
 
+	payload atomic.Value
+
 	inFlight atomic.Int32
-	inRow    atomic.Int32 // failures
-	until    atomic.Int64 // when an ejection ends
-	latency  average      // nanoseconds
-	failed   average      // share of requests
+	empty    atomic.Pointer[chan struct{}] // to be closed when it is 0, unless it is in a set
+	inRow    atomic.Int32                  // failures
+	until    atomic.Int64                  // when an ejection ends
+	tried    atomic.Int64                  // when the last request was sent that may end one for good
+	latency  average                       // nanoseconds
+	failed   average                       // share of requests
 	probed   answer
 	pooled   atomic.Bool
 
-	times int // ejections in a row; guarded by Balancer.mu
+	// Guarded by Balancer.mu.
+	times  int    // ejections in a row
+	update uint64 // the last that had it
+	of     Endpoint
 }
 
 func (e *endpoint) ejected(now time.Duration) bool { return e.until.Load() > int64(now) }
 
-// shunned reports whether an endpoint is ejected, or fails much more often than
-// the whole service does.
+// shunned reports whether an endpoint is ejected, is back from that and was only just
+// given its first request, or fails much more often than the whole service does.
 func (e *endpoint) shunned(all *average, now time.Duration) bool {
-	if e.until.Load() > int64(now) {
+	if until := e.until.Load(); until > int64(now) || until != 0 && e.inRow.Load() >= ejectAfter-1 && int64(now)-e.tried.Load() < int64(tryFor) {
 		return true
 	}
 	if e.failed.bits.Load() == 0 { // most never fail
@@ -41,9 +48,13 @@ func (e *endpoint) shunned(all *average, now time.Duration) bool {
 }
 
 // cost is how long a request would take, as far as the caller can tell from its
-// own: latency times those in flight, relative to weight, and one more.
-func (e *endpoint) cost() float64 {
-	return max(e.latency.value(), 1) * (1 + float64(e.inFlight.Load())/e.weight.load())
+// own: latency times those in flight, relative to weight, and one more. A latency that
+// nobody has seen again counts for less and less, so that one slow request does not
+// keep all others away.
+func (e *endpoint) cost(now time.Duration) float64 {
+	latency, age := unpack(e.latency.bits.Load(), now)
+	latency *= float64(decay) / float64(decay+age)
+	return max(latency, 1) * (1 + float64(e.inFlight.Load())/e.weight.load())
 }
 
 // average is an exponentially weighted moving average over time: 32 bits of time

@@ -13,12 +13,12 @@ import (
 func TestSetAgainstSums(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 100 {
-		endpoints, known := some(1+r.IntN(50)), map[string]*endpoint{}
-		for i := range endpoints {
-			endpoints[i].Weight = uint16(r.IntN(1 << (1 + r.IntN(16))))
-			known[endpoints[i].ID] = &endpoint{id: endpoints[i].ID, rank: r.Uint64()}
+		var endpoints []*endpoint
+		for _, of := range some(1 + r.IntN(50)) {
+			of.Weight = uint16(r.IntN(1 << (1 + r.IntN(16))))
+			endpoints = append(endpoints, &endpoint{id: of.ID, rank: r.Uint64(), of: of})
 		}
-		s := newSet(endpoints, known, at("a"))
+		s := newSet(endpoints, at("a"))
 		for range 1000 {
 			point := r.Uint64()
 			want := slices.IndexFunc(s.ends, func(end uint64) bool { return point <= end })

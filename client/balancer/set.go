@@ -1,7 +1,6 @@
 package balancer
 
 import (
-	"cmp"
 	"math/bits"
 	"slices"
 
@@ -34,38 +33,39 @@ func (s *set) at(point uint64) *endpoint {
 // be picked, the weights of these, and the share of requests that it takes.
 type capacity struct{ all, up, weights, share float64 }
 
-// newSet lays out those that can be picked. If nobody has a weight all have the
-// same.
-func newSet(endpoints []Endpoint, known map[string]*endpoint, from rollcall.Locality) *set {
+// newSet lays out those that can be picked, in the order that they come in. If nobody
+// has a weight all have the same.
+func newSet(endpoints []*endpoint, from rollcall.Locality) *set {
 	type place struct {
 		*endpoint
 		weight float64
 		ring   *capacity
 	}
-	var places []place
 	var rings [elsewhere + 1]capacity
-	weighted := slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.Weight > 0 && !e.Down })
+	weighted := slices.ContainsFunc(endpoints, func(e *endpoint) bool { return e.of.Weight > 0 && !e.of.Down })
 	sum := 0.0
+	places := make([]place, 0, len(endpoints))
 	for _, e := range endpoints {
-		w, full := float64(e.Weight), float64(e.Registered)
+		w, full := float64(e.of.Weight), float64(e.of.Registered)
 		if !weighted {
 			w = 1
 		}
 		if full == 0 {
 			full = w
 		}
-		k := ring(from, e.Locality)
+		k := ring(from, e.of.Locality)
 		r := &rings[k]
 		r.all += full
-		known[e.ID].out.Store(e.Down || w == 0)
-		known[e.ID].ring.Store(int32(k))
-		if e.Down || w == 0 {
+		out := e.of.Down || w == 0
+		e.out.Store(out)
+		e.ring.Store(int32(k))
+		if out {
 			continue
 		}
 		r.up += full
 		r.weights += w
 		sum += w
-		places = append(places, place{known[e.ID], w, r})
+		places = append(places, place{e, w, r})
 	}
 	if len(places) == 0 {
 		return &set{}
@@ -77,7 +77,6 @@ func newSet(endpoints []Endpoint, known map[string]*endpoint, from rollcall.Loca
 			left -= r.share
 		}
 	}
-	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.rank, b.rank) })
 	mean := sum / float64(len(places))
 	s := &set{members: make([]*endpoint, len(places)), ends: make([]uint64, len(places))}
 	end := 0.0
