@@ -24,9 +24,11 @@ var mayImport = map[string][]string{
 	".":               {},
 	"client":          {".", "client/internal/address", "client/internal/line", "client/internal/problem", "client/internal/retry"},
 	"client/balancer": {"."},
+	"client/meter":    {".", "client/internal/orca"},
 
 	"client/internal/address": {},
 	"client/internal/line":    {"."},
+	"client/internal/orca":    {"."},
 	"client/internal/problem": {"."},
 	"client/internal/retry":   {"."},
 
