@@ -27,10 +27,14 @@ var mayImport = map[string][]string{
 	"client/meter":    {".", "client/internal/orca"},
 
 	"client/internal/address": {},
+	"client/internal/cache":   {"."},
 	"client/internal/line":    {"."},
+	"client/internal/local":   {".", "client/balancer", "client/internal/cache", "client/internal/outcome", "client/internal/retry", "client/internal/view"},
 	"client/internal/orca":    {"."},
+	"client/internal/outcome": {"."},
 	"client/internal/problem": {"."},
 	"client/internal/retry":   {"."},
+	"client/internal/view":    {".", "client/balancer", "client/internal/outcome"},
 
 	"api/rollcall/v1":   {"."},
 	"internal/generate": {},
