@@ -36,6 +36,8 @@ var mayImport = map[string][]string{
 	"client/internal/retry":   {"."},
 	"client/internal/view":    {".", "client/balancer", "client/internal/outcome"},
 
+	"client/internal/roundtrip": {".", "client/internal/orca"},
+
 	"api/rollcall/v1":   {"."},
 	"internal/generate": {},
 
