@@ -22,7 +22,7 @@ const module = "github.com/rollcall-registry/rollcall"
 // architecture; see ARCHITECTURE.md.
 var mayImport = map[string][]string{
 	".":               {},
-	"client":          {".", "client/internal/address", "client/internal/line", "client/internal/problem", "client/internal/retry"},
+	"client":          {".", "client/internal/address", "client/internal/local", "client/internal/rest", "client/internal/retry", "client/internal/roundtrip", "client/internal/rpc", "client/internal/wire"},
 	"client/balancer": {"."},
 	"client/meter":    {".", "client/internal/orca"},
 
@@ -33,8 +33,11 @@ var mayImport = map[string][]string{
 	"client/internal/orca":    {"."},
 	"client/internal/outcome": {"."},
 	"client/internal/problem": {"."},
+	"client/internal/rest":    {".", "client/internal/address", "client/internal/line", "client/internal/problem", "client/internal/retry", "client/internal/wire"},
 	"client/internal/retry":   {"."},
+	"client/internal/rpc":     {".", "api/rollcall/v1", "client/internal/address", "client/internal/retry", "client/internal/wire"},
 	"client/internal/view":    {".", "client/balancer", "client/internal/outcome"},
+	"client/internal/wire":    {"."},
 
 	"client/internal/roundtrip": {".", "client/internal/orca"},
 
@@ -101,7 +104,7 @@ var mayImport = map[string][]string{
 	"internal/demo":         {".", "client"},
 	"cmd/rollcall/config":   {".", "internal/webhook"},
 	"cmd/rollcall/table":    {".", "client"},
-	"cmd/rollcall/flags":    {".", "client", "cmd/rollcall/config"},
+	"cmd/rollcall/flags":    {".", "cmd/rollcall/config"},
 	"cmd/rollcall":          {".", "client", "cmd/rollcall/config", "cmd/rollcall/flags", "cmd/rollcall/table", "internal/bench", "internal/demo", "internal/heap", "internal/server"},
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client/internal/problem"
+	"github.com/rollcall-registry/rollcall/client/internal/wire"
 )
 
 // serve returns a client of a server with one handler.
@@ -45,38 +46,6 @@ func refused(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-func TestAddresses(t *testing.T) {
-	for addr, want := range map[string][]string{
-		"":                            {"http://127.0.0.1:7070"},
-		"registry":                    {"http://registry:7070"},
-		"10.0.0.1:8080":               {"http://10.0.0.1:8080"},
-		"[::1]":                       {"http://[::1]:7070"},
-		"https://registry.example/x/": {"https://registry.example/x"},
-		"a:1, http://b:2":             {"http://a:1", "http://b:2"},
-		"ftp://registry":              nil,
-		"http://user:secret@registry": nil,
-		"http://user:sec%ret@reg":     nil,
-		":7070":                       nil,
-		"a,,b":                        nil,
-		"http://registry?x=1":         nil,
-	} {
-		c, err := Dial(addr)
-		if (err != nil) != (want == nil) {
-			t.Errorf("Dial(%q): %v", addr, err)
-		}
-		if err != nil {
-			continue
-		}
-		var got []string
-		for _, s := range c.servers {
-			got = append(got, s.Base)
-		}
-		if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("Dial(%q): %s", addr, d)
-		}
-	}
 }
 
 func TestProblemsBecomeErrors(t *testing.T) {
@@ -253,7 +222,7 @@ func TestRegisterManyTellsWhatBecameOfEach(t *testing.T) {
 		}
 		io.WriteString(w, `]}`)
 	})
-	all := make([]rollcall.Instance, manyItems+2)
+	all := make([]rollcall.Instance, wire.ManyItems+2)
 	for i := range all {
 		all[i].Service = "s"
 	}
@@ -297,5 +266,22 @@ func TestRegistryFieldsAreNotSent(t *testing.T) {
 	}
 	if want := `{"service":"s","id":"i"}`; body != want {
 		t.Errorf("sent %s, want %s", body, want)
+	}
+}
+
+// TestRefusedAtOnce: what can never work is not tried in the background.
+func TestRefusedAtOnce(t *testing.T) {
+	if _, err := Dial("", WithSubset(3)); !errors.Is(err, rollcall.ErrInvalid) {
+		t.Errorf("a subset of three: %v", err)
+	}
+	c, err := Dial("127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, i := range []rollcall.Instance{{}, {Service: "x y"}, {Service: "x", Namespace: "/"}, {Service: "x", ID: "\n"}} {
+		if _, err := c.Keep(i); !errors.Is(err, rollcall.ErrInvalid) {
+			t.Errorf("%+v is kept: %v", i, err)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/rest"
 )
 
 // Why explains the answer to a query: of each instance of the service, or of the
@@ -13,12 +14,7 @@ func (c *Client) Why(ctx context.Context, q rollcall.Query, id string) (x rollca
 	if q.Service == "" {
 		return x, rollcall.Invalid("service", "is required")
 	}
-	params := q.Values()
-	if id != "" {
-		params.Set("id", id)
-	}
-	err = c.do(ctx, call{method: http.MethodGet, path: servicePath(q.Service, "why"), query: params}, &x)
-	return x, err
+	return c.wire.Why(ctx, &q, id)
 }
 
 type guards struct {
@@ -28,7 +24,7 @@ type guards struct {
 // Guards returns the guards that are on.
 func (c *Client) Guards(ctx context.Context) ([]rollcall.Guard, error) {
 	var g guards
-	err := c.do(ctx, call{method: http.MethodGet, path: "guards"}, &g)
+	err := c.http.Do(ctx, rest.Call{Method: http.MethodGet, Path: "guards"}, &g)
 	return g.Guards, err
 }
 
@@ -36,7 +32,7 @@ func (c *Client) Guards(ctx context.Context) ([]rollcall.Guard, error) {
 // whom it held are marked. It returns the guards that are on then.
 func (c *Client) EndGuard(ctx context.Context, key rollcall.ServiceKey) ([]rollcall.Guard, error) {
 	var g guards
-	err := c.do(ctx, call{method: http.MethodPost, path: "guards", body: struct {
+	err := c.http.Do(ctx, rest.Call{Method: http.MethodPost, Path: "guards", Body: struct {
 		Namespace string `json:"namespace,omitempty"`
 		Service   string `json:"service,omitempty"`
 		End       bool   `json:"end"`
@@ -46,5 +42,5 @@ func (c *Client) EndGuard(ctx context.Context, key rollcall.ServiceKey) ([]rollc
 
 // Observe tells the registry what a caller saw of a service's instances.
 func (c *Client) Observe(ctx context.Context, key rollcall.ServiceKey, r rollcall.CallerReport) error {
-	return c.do(ctx, call{method: http.MethodPost, path: servicePath(key.Service, "reports"), query: in(key.Namespace), body: r}, nil)
+	return c.wire.Observe(ctx, key, &r)
 }

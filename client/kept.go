@@ -37,7 +37,7 @@ func (k *kept) period() time.Duration {
 	if ttl == 0 {
 		ttl = rollcall.DefaultTTL
 	}
-	return ttl / 3
+	return max(ttl, rollcall.MinTTL) / 3
 }
 
 // patience returns for how long an attempt in the background may hang. A few
@@ -135,11 +135,6 @@ func (k *kept) heard(ttl time.Duration) {
 // it or when.
 func faulty(err error) bool {
 	return errors.Is(err, rollcall.ErrInvalid) || errors.Is(err, rollcall.ErrTooLarge) || errors.Is(err, rollcall.ErrUnsupported)
-}
-
-// empty reports whether a report says nothing.
-func empty(r rollcall.Report) bool {
-	return r.Status == 0 && r.Note == "" && len(r.Checks) == 0 && r.Load == nil && r.Position == nil
 }
 
 // merge returns what holds when next was said after r.

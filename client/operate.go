@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/rest"
 	"github.com/rollcall-registry/rollcall/client/internal/retry"
 )
 
@@ -40,7 +41,7 @@ func (c *Client) Events(ctx context.Context, f rollcall.EventFilter) iter.Seq2[r
 
 // Status returns what a server says of itself.
 func (c *Client) Status(ctx context.Context) (s rollcall.ServerStatus, err error) {
-	err = c.do(ctx, call{method: http.MethodGet, path: "status"}, &s)
+	err = c.http.Do(ctx, rest.Call{Method: http.MethodGet, Path: "status"}, &s)
 	return s, err
 }
 
@@ -54,7 +55,7 @@ const backupSilence = time.Minute
 func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 	ctx, alive, stop := retry.Watchdog(ctx, backupSilence)
 	defer stop()
-	resp, err := c.send(ctx, call{method: http.MethodGet, path: "backup", header: http.Header{
+	resp, err := c.http.Send(ctx, rest.Call{Method: http.MethodGet, Path: "backup", Header: http.Header{
 		"Accept":          {"application/octet-stream"},
 		"Accept-Encoding": {"identity"},
 	}})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client/internal/retry"
+	"github.com/rollcall-registry/rollcall/client/internal/wire"
 )
 
 // DefaultGrace is how long a closing registration stays drained before it is
@@ -20,16 +21,18 @@ const longestDrain = 10 * time.Minute
 // Registration is an instance whose lease is kept. Its methods may be called
 // at the same time from any goroutine.
 //
-// One goroutine renews a lease of mode ttl every third of its TTL, give or take
-// a fifth. One of mode session is kept by a stream that all of a client's
+// A lease of mode session, the default, is kept by a stream that all of a client's
 // registrations share: nothing is renewed while it is there, and when it breaks
-// it is taken up again. A renewal that failed is tried again soon and for ever, less and less often
-// down to once a period (or once in ten seconds, if that is sooner); a registry
-// that no longer knows the instance gets it again, with the latest data.
+// it is taken up again. One of mode ttl is renewed every third of its TTL, give or
+// take a fifth, by a goroutine of its own. A renewal that failed is tried again
+// soon and for ever, less and less often down to once a period (or once in ten
+// seconds, if that is sooner); a registry that no longer knows the instance gets
+// it again, with the latest data.
 type Registration struct {
 	c      *Client
 	grace  time.Duration
 	notify func(Notice)
+	load   func() rollcall.Load // nil unless the registry is to be told
 	orTTL  bool
 
 	// turn is a lock whose taking can be given up: who holds its one token may
@@ -69,8 +72,8 @@ type NoticeKind string
 const (
 	// NoticeRegistered: the instance was registered for the first time.
 	NoticeRegistered NoticeKind = "registered"
-	// NoticeReregistered: the registry had forgotten the instance and got it
-	// again.
+	// NoticeReregistered: the registry had forgotten the instance, or its session,
+	// as after a restart, and got it again.
 	NoticeReregistered NoticeKind = "re-registered"
 	// NoticeFailing: an attempt in the background failed, after one that did
 	// not; attempts go on.
@@ -91,14 +94,15 @@ func WithGrace(d time.Duration) RegisterOption { return func(r *Registration) { 
 func WithNotify(f func(Notice)) RegisterOption { return func(r *Registration) { r.notify = f } }
 
 // OrTTL keeps a lease of mode session by heartbeats, as one of mode ttl, if the
-// server knows no sessions.
+// server knows no sessions. An instance that asks for no mode has it anyway.
 func OrTTL() RegisterOption { return func(r *Registration) { r.orTTL = true } }
 
 // Register registers an instance and keeps its lease until the registration is
 // closed. It fails when the registry cannot be reached or refuses; see
 // [Client.Keep] for not depending on that. An empty id is filled in with a new
-// one. A lease of mode none needs no renewal: it is only registered and, by
-// [Registration.Close], removed.
+// one. A lease whose mode is left empty is one of mode session, or of mode ttl if
+// the server knows no sessions. One of mode none needs no renewal: it is only
+// registered and, by [Registration.Close], removed.
 func (c *Client) Register(ctx context.Context, inst rollcall.Instance, opts ...RegisterOption) (*Registration, error) {
 	r, err := c.registration(inst, opts)
 	if err != nil {
@@ -127,8 +131,13 @@ func (c *Client) registration(inst rollcall.Instance, opts []RegisterOption) (*R
 	if err != nil {
 		return nil, err
 	}
+	left := inst.Lease.Mode == ""
+	if left {
+		inst.Lease.Mode = rollcall.LeaseSession
+	}
 	r := &Registration{
 		c:      c,
+		orTTL:  left,
 		grace:  DefaultGrace,
 		notify: func(Notice) {},
 		turn:   make(chan struct{}, 1),
@@ -142,7 +151,7 @@ func (c *Client) registration(inst rollcall.Instance, opts []RegisterOption) (*R
 	for _, o := range opts {
 		o(r)
 	}
-	if r.via = c; inst.Lease.Mode == rollcall.LeaseSession {
+	if r.via = (calls{c}); inst.Lease.Mode == rollcall.LeaseSession {
 		if r.via, err = c.join(r, &inst); err != nil {
 			return nil, err
 		}
@@ -165,7 +174,7 @@ func (r *Registration) start() error {
 	defer r.c.mu.Unlock()
 	if r.c.closed { // and the session with it
 		r.drop()
-		return errors.New("the client is closed")
+		return errClientClosed
 	}
 	r.c.keepers.Go(r.keep)
 	return nil
@@ -175,6 +184,11 @@ func (r *Registration) start() error {
 func (r *Registration) keep() {
 	defer close(r.done)
 	defer r.drop()
+	if r.load != nil {
+		var telling sync.WaitGroup
+		telling.Go(r.tellLoad)
+		defer telling.Wait()
+	}
 	failing := false
 	for {
 		due, cancel := r.due()
@@ -424,7 +438,7 @@ func (r *Registration) report(ctx context.Context) error {
 func (r *Registration) register(ctx context.Context) error {
 	k := &r.kept
 	got, err := r.via.put(ctx, k.registration())
-	if r.orTTL && errors.Is(err, errNoSessions) {
+	if r.orTTL && errors.Is(err, wire.ErrNoSessions) {
 		r.withoutSession(err)
 		return r.register(ctx)
 	}
@@ -445,7 +459,7 @@ func (r *Registration) register(ctx context.Context) error {
 	}
 	again := k.lost
 	k.registered(time.Duration(got.Lease.TTL))
-	if !empty(k.unsaid) {
+	if !wire.Empty(&k.unsaid) {
 		if err := r.report(ctx); err != nil {
 			return err
 		}
@@ -463,7 +477,7 @@ func (r *Registration) withoutSession(err error) {
 	if s, ok := r.via.(*session); ok && s.leave(key) {
 		s.end()
 	}
-	r.via = r.c
+	r.via = calls{r.c}
 	r.kept.want.Lease.Mode, r.kept.instead = rollcall.LeaseTTL, true
 }
 

@@ -14,7 +14,9 @@ import (
 )
 
 func payments() rollcall.Instance {
-	return rollcall.Instance{Service: "payments", ID: "p-1", Ports: map[string]uint16{"http": 8080}}
+	return rollcall.Instance{
+		Service: "payments", ID: "p-1", Ports: map[string]uint16{"http": 8080}, Lease: rollcall.Lease{Mode: rollcall.LeaseTTL},
+	}
 }
 
 // notices collects what a registration tells.
@@ -467,4 +469,14 @@ func TestClosedClientKeepsNothing(t *testing.T) {
 			t.Error("a closed client keeps a lease")
 		}
 	})
+}
+
+// TestRegistryCannotAskForTooMuch: a TTL that no instance could have asked for does not
+// make a client renew without a pause.
+func TestRegistryCannotAskForTooMuch(t *testing.T) {
+	var k kept
+	k.heard(1)
+	if got, want := k.period(), rollcall.MinTTL/3; got != want {
+		t.Errorf("a period of %v, want %v", got, want)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/client/internal/rest"
 )
 
 // Resolve answers which instances of a service a caller should use now. A
@@ -19,8 +20,7 @@ func (c *Client) Resolve(ctx context.Context, q rollcall.Query) (ans rollcall.An
 	if q.Service == "" {
 		return ans, rollcall.Invalid("service", "is required")
 	}
-	err = c.do(ctx, call{method: http.MethodGet, path: servicePath(q.Service), query: q.Values(), wait: q.Wait}, &ans)
-	return ans, err
+	return c.wire.Resolve(ctx, &q)
 }
 
 // Services returns the services of a namespace, or of all if it is empty, with
@@ -44,25 +44,25 @@ func (c *Client) Watchers(ctx context.Context, key rollcall.ServiceKey) ([]rollc
 	var list struct {
 		Watchers []rollcall.Watcher `json:"watchers"`
 	}
-	err := c.do(ctx, call{method: http.MethodGet, path: servicePath(key.Service, "watchers"), query: in(key.Namespace)}, &list)
+	err := c.http.Do(ctx, rest.Call{Method: http.MethodGet, Path: rest.ServicePath(key.Service, "watchers"), Query: rest.In(key.Namespace)}, &list)
 	return list.Watchers, err
 }
 
 // Settings returns what an operator decided for a service.
 func (c *Client) Settings(ctx context.Context, key rollcall.ServiceKey) (s rollcall.Settings, err error) {
-	err = c.do(ctx, call{method: http.MethodGet, path: servicePath(key.Service, "settings"), query: in(key.Namespace)}, &s)
+	err = c.http.Do(ctx, rest.Call{Method: http.MethodGet, Path: rest.ServicePath(key.Service, "settings"), Query: rest.In(key.Namespace)}, &s)
 	return s, err
 }
 
 // PutSettings replaces a service's settings. Fields that are nil go back to
 // their defaults.
 func (c *Client) PutSettings(ctx context.Context, key rollcall.ServiceKey, s rollcall.Settings) error {
-	return c.do(ctx, call{method: http.MethodPut, path: servicePath(key.Service, "settings"), query: in(key.Namespace), body: s}, nil)
+	return c.http.Do(ctx, rest.Call{Method: http.MethodPut, Path: rest.ServicePath(key.Service, "settings"), Query: rest.In(key.Namespace), Body: s}, nil)
 }
 
 // ClearSettings puts all of a service's settings back to their defaults.
 func (c *Client) ClearSettings(ctx context.Context, key rollcall.ServiceKey) error {
-	return c.do(ctx, call{method: http.MethodDelete, path: servicePath(key.Service, "settings"), query: in(key.Namespace)}, nil)
+	return c.http.Do(ctx, rest.Call{Method: http.MethodDelete, Path: rest.ServicePath(key.Service, "settings"), Query: rest.In(key.Namespace)}, nil)
 }
 
 // paged returns the items of all pages of a listing; P is the form of a page
@@ -75,7 +75,7 @@ func paged[P, T any](ctx context.Context, c *Client, path string, q url.Values, 
 		}
 		for {
 			var p P
-			if err := c.do(ctx, call{method: http.MethodGet, path: path, query: q}, &p); err != nil {
+			if err := c.http.Do(ctx, rest.Call{Method: http.MethodGet, Path: path, Query: q}, &p); err != nil {
 				var none T
 				yield(none, err)
 				return

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
-	"github.com/rollcall-registry/rollcall/client/internal/address"
-	"github.com/rollcall-registry/rollcall/client/internal/line"
 	"github.com/rollcall-registry/rollcall/client/internal/retry"
+	"github.com/rollcall-registry/rollcall/client/internal/wire"
 )
 
 // carrier brings to the registry what a registration has to say: calls for a
@@ -26,11 +23,14 @@ type carrier interface {
 	knows(key rollcall.Key) bool
 }
 
-func (c *Client) knows(rollcall.Key) bool { return true }
+// calls is the carrier of leases of mode ttl.
+type calls struct{ *Client }
 
-// errNoSessions is the cause of an error that means that a server knows no
-// sessions.
-var errNoSessions = errors.New("no sessions")
+func (c calls) put(ctx context.Context, inst rollcall.Instance) (rollcall.Instance, error) {
+	return c.wire.Put(ctx, &inst)
+}
+
+func (c calls) knows(rollcall.Key) bool { return true }
 
 // steady is how long a stream must have lasted for the next one to be opened
 // without a pause.
@@ -49,7 +49,7 @@ type session struct {
 
 	mu      sync.Mutex // comes after Client.mu and before Registration.mu
 	members map[rollcall.Key]*member
-	link    *link         // nil: the stream is down
+	link    wire.Session  // nil: the stream is down
 	err     error         // why, once it is known
 	tried   chan struct{} // closed after the next attempt to open it
 }
@@ -65,7 +65,7 @@ func (c *Client) join(r *Registration, inst *rollcall.Instance) (*session, error
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, errors.New("the client is closed")
+		return nil, errClientClosed
 	}
 	s := c.session
 	if s == nil {
@@ -122,17 +122,18 @@ func (s *session) run() {
 	defer s.end()
 	again := retry.Backoff{Least: 50 * time.Millisecond, Most: 2 * time.Second}
 	for s.life.Err() == nil && !s.deserted() {
-		l, err := s.open()
+		l, opened, err := s.c.wire.Open(s.life, s.token, s.ttl)
 		if err != nil {
 			s.down(nil, err)
 			retry.Pause(s.life, again.Next(err))
 			continue
 		}
+		s.token = opened.Token
 		began := time.Now()
-		s.up(l)
+		s.up(l, opened.Resumed)
 		err = s.follow(l)
 		s.down(l, err)
-		l.close(err)
+		l.Close(err)
 		if s.life.Err() != nil || s.deserted() {
 			break
 		}
@@ -146,74 +147,21 @@ func (s *session) run() {
 	s.down(nil, errors.New("the client's session is closed"))
 }
 
-// open opens a stream at the server that answered last, or at one of the others.
-func (s *session) open() (l *link, err error) {
-	first := int(s.c.last.Load())
-	for n := range s.c.servers {
-		i := (first + n) % len(s.c.servers)
-		if l, err = s.openAt(s.c.servers[i]); err == nil {
-			s.c.last.Store(int32(i))
-			l.server = i
-			return l, nil
-		}
-		if s.life.Err() != nil {
-			break
-		}
-	}
-	return nil, err
-}
-
-func (s *session) openAt(at address.Server) (*link, error) {
-	l := newLink(s.life, s.c.timeout)
-	hello := pong // any line opens a session
-	if s.token != "" {
-		hello, _ = line.Sent{Type: "resume", Token: s.token}.Encode() // of text alone
-	}
-	l.out <- hello
-	k := call{method: http.MethodPost, path: "session", header: http.Header{
-		"Accept": {"application/x-ndjson"}, "Accept-Encoding": {"identity"}, "Content-Type": {"application/x-ndjson"},
-	}}
-	if s.ttl > 0 {
-		k.query = url.Values{"ttl": {s.ttl.String()}}
-	}
-	resp, err := s.c.sendTo(l.ctx, at, k, l)
-	if err == nil {
-		err = l.begin(resp)
-	}
-	if err != nil {
-		l.close(err)
-		return nil, withoutSessions(at, err)
-	}
-	s.token = l.token
-	return l, nil
-}
-
-// withoutSessions makes it plain if err means that a server knows no sessions.
-func withoutSessions(at address.Server, err error) error {
-	if !errors.Is(err, rollcall.ErrNotFound) && !errors.Is(err, rollcall.ErrUnsupported) {
-		return err
-	}
-	return &rollcall.Error{
-		Kind: rollcall.ErrUnsupported, Field: "lease.mode", Cause: errNoSessions,
-		Detail: fmt.Sprintf("the server at %s knows no sessions; register with a lease of mode ttl, or update the server", at.Name),
-	}
-}
-
 // up makes l the session's stream and has the members go on. What a new session
 // does not have must be registered again.
-func (s *session) up(l *link) {
+func (s *session) up(l wire.Session, resumed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.link, s.err = l, nil
 	for _, m := range s.members {
-		m.known = m.known && l.resumed
+		m.known = m.known && resumed
 	}
 	s.outcome(true)
 }
 
 // down notes that there is no stream, and why. That one broke is no news to the
 // members before an attempt to open another has failed.
-func (s *session) down(was *link, err error) {
+func (s *session) down(was wire.Session, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link = nil; was == nil {
@@ -237,7 +185,7 @@ func (s *session) outcome(news bool) {
 
 // stream returns the stream. If it is down, that is the outcome of the next
 // attempt to open it.
-func (s *session) stream(ctx context.Context) (*link, error) {
+func (s *session) stream(ctx context.Context) (wire.Session, error) {
 	s.mu.Lock()
 	l, tried := s.link, s.tried
 	s.mu.Unlock()
@@ -259,23 +207,17 @@ func (s *session) stream(ctx context.Context) (*link, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	}
-	return nil, errBroken(nil)
+	return nil, wire.Broken(nil)
 }
 
-// follow does what the server says until the stream ends.
-func (s *session) follow(l *link) error {
+// follow hears what the server lost until the stream ends.
+func (s *session) follow(l wire.Session) error {
 	for {
-		told, err := l.next()
+		key, err := l.Lost()
 		if err != nil {
 			return err
 		}
-		switch told.Type {
-		case "lost":
-			s.lost(rollcall.NewKey(told.Namespace, told.Service, told.ID))
-		case "closing":
-			s.c.last.CompareAndSwap(int32(l.server), int32((l.server+1)%len(s.c.servers)))
-			return errors.New("the server is stopping")
-		}
+		s.lost(key)
 	}
 }
 
@@ -301,45 +243,41 @@ func (s *session) put(ctx context.Context, inst rollcall.Instance) (rollcall.Ins
 	if err != nil {
 		return rollcall.Instance{}, err
 	}
-	got, err := l.ask(ctx, line.Sent{Type: "register", Instance: &inst})
+	got, err := l.Register(ctx, &inst)
 	if err != nil {
 		return rollcall.Instance{}, err
-	}
-	if got.Instance == nil {
-		return rollcall.Instance{}, errors.New("the server did not say what it registered")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.members[inst.Key()]; m != nil && s.link == l {
 		m.known = true
 	}
-	return *got.Instance, nil
+	return got, nil
 }
 
 // Heartbeat tells how an instance is; if there is nothing to tell, only whether
 // the stream is there.
 func (s *session) Heartbeat(ctx context.Context, key rollcall.Key, r rollcall.Report) (rollcall.Renewal, error) {
 	l, err := s.stream(ctx)
-	if err != nil || empty(r) {
+	if err != nil || wire.Empty(&r) {
 		return rollcall.Renewal{}, err
 	}
-	got, err := l.ask(ctx, line.Sent{Type: "report", Name: line.Of(key), Report: &r})
-	return rollcall.Renewal{TTL: got.TTL, Revision: got.Revision}, err
+	return l.Report(ctx, key, &r)
 }
 
 // Deregister says goodbye for an instance; for the last one, to the session.
 // Without a stream it is taken out by a call.
 func (s *session) Deregister(ctx context.Context, key rollcall.Key) error {
-	goodbye := line.Sent{Type: "goodbye", Name: line.Of(key)}
+	whom := key
 	if s.leave(key) {
-		goodbye.Name = line.Name{}
+		whom = rollcall.Key{}
 		defer s.over()
 	}
 	s.mu.Lock()
 	l := s.link
 	s.mu.Unlock()
 	if l != nil {
-		if _, err := l.ask(ctx, goodbye); err == nil || ctx.Err() != nil {
+		if err := l.Goodbye(ctx, whom); err == nil || ctx.Err() != nil {
 			return err
 		}
 	}

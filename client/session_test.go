@@ -32,6 +32,21 @@ func register(t *testing.T, c *Client, told *notices, ids ...string) (rs []*Regi
 	return rs
 }
 
+func TestLeasesAreSessionsUnlessAskedForOtherwise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		inst := held("p-1")
+		inst.Lease.Mode = ""
+		reg, err := f.client(t).Register(t.Context(), inst)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := reg.Instance().Lease.Mode; got != rollcall.LeaseSession || len(f.requests("SESSION register p-1")) != 1 {
+			t.Errorf("kept by mode %q", got)
+		}
+	})
+}
+
 func TestSessionIsSharedAndEndsWithTheLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startFake(t)
@@ -254,25 +269,48 @@ func TestUnansweredStreamThatBreaksIsLeft(t *testing.T) {
 }
 
 // A server that stops says so, and its client goes to the next.
+// twoServers returns a client of two servers, by name.
+func twoServers(t *testing.T, first, second *fake) *Client {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if strings.HasPrefix(addr, "second") {
+			return second.dial(ctx, network, addr)
+		}
+		return first.dial(ctx, network, addr)
+	}}
+	c, err := Dial("first,second", WithTransport(transport))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); transport.CloseIdleConnections() })
+	return c
+}
+
 func TestClosingServerIsLeftForTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := startFake(t), startFake(t)
-		transport := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if strings.HasPrefix(addr, "second") {
-				return second.dial(ctx, network, addr)
-			}
-			return first.dial(ctx, network, addr)
-		}}
-		c, err := Dial("first,second", WithTransport(transport))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close(); transport.CloseIdleConnections() })
+		c := twoServers(t, first, second)
 		second.tokens["t-1"] = true
 		register(t, c, new(notices), "p-1")
 		advance(time.Minute)
 		first.tell(`{"type":"closing"}`)
 		synctest.Wait()
+		if n := len(second.opened()); n != 1 || second.opened()[0].token != "t-1" {
+			t.Errorf("%d streams at the second server", n)
+		}
+	})
+}
+
+func TestSilentServerIsLeftForTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := startFake(t), startFake(t)
+		c := twoServers(t, first, second)
+		second.tokens["t-1"] = true
+		register(t, c, new(notices), "p-1")
+		first.mu.Lock()
+		first.mute = true
+		first.mu.Unlock()
+		advance(7 * time.Second)
 		if n := len(second.opened()); n != 1 || second.opened()[0].token != "t-1" {
 			t.Errorf("%d streams at the second server", n)
 		}
@@ -298,11 +336,13 @@ func TestServerWithoutSessions(t *testing.T) {
 				t.Errorf("%q, want %q", err, want)
 			}
 			for _, keep := range []bool{false, true} {
+				inst := held("p-2")
 				var r *Registration
 				if keep {
-					r, err = c.Keep(held("p-2"), OrTTL(), WithGrace(0))
+					r, err = c.Keep(inst, OrTTL(), WithGrace(0))
 				} else {
-					r, err = c.Register(t.Context(), held("p-2"), OrTTL(), WithGrace(0))
+					inst.Lease.Mode = "" // to be kept in whatever way is there
+					r, err = c.Register(t.Context(), inst, WithGrace(0))
 				}
 				if err != nil {
 					t.Fatal(err)

@@ -1,71 +1,32 @@
 package client
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"iter"
-	"net/http"
+	"log/slog"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client/internal/retry"
-)
-
-// EventType says what an [Event] tells.
-type EventType string
-
-const (
-	// EventSnapshot opens a watch: Revision, Token and all Instances.
-	EventSnapshot EventType = "snapshot"
-	// EventReset is a snapshot that replaces everything seen before: what
-	// happened in between could not be told.
-	EventReset EventType = "reset"
-	// EventPut is a new or changed instance: Revision, Instance.
-	EventPut EventType = "put"
-	// EventHealth is a new verdict on instances: Revision, IDs, Status, Reason, and
-	// EffectiveWeights unless they take no traffic.
-	EventHealth EventType = "health"
-	// EventRemove is an instance that is gone, or that the query no longer
-	// selects: Revision, ID, Reason.
-	EventRemove EventType = "remove"
-	// EventWeights are effective weights by id: Generation, Weights. They come
-	// outside the order of the other events; the latest counts.
-	EventWeights EventType = "weights"
-	// EventBookmark says that the watcher is current: Revision, Token.
-	EventBookmark EventType = "bookmark"
+	"github.com/rollcall-registry/rollcall/client/internal/wire"
 )
 
 // Event is one record of a watch. Which fields it has goes by its type.
-type Event struct {
-	Type EventType `json:"type"`
-	// Namespace and Service say whose IDs, ID and Weights these are, in a watch
-	// of more than one service or of a named query.
-	Namespace string `json:"namespace,omitempty"`
-	Service   string `json:"service,omitempty"`
+type Event = rollcall.WatchEvent
 
-	Revision rollcall.Revision `json:"revision,omitempty"`
-	// Token, where there is one, names the state that this event completes;
-	// as [rollcall.Query.After] it takes the watch up behind it.
-	Token     rollcall.Token      `json:"token,omitzero"`
-	Instances []rollcall.Instance `json:"instances,omitzero"`
-	Instance  *rollcall.Instance  `json:"instance,omitempty"`
-	ID        string              `json:"id,omitempty"`
-	IDs       []string            `json:"ids,omitempty"`
-	Status    rollcall.Status     `json:"status,omitzero"`
-	Reason    string              `json:"reason,omitempty"`
-	// EffectiveWeights are those of IDs, in their order.
-	EffectiveWeights []uint16          `json:"effective_weights,omitempty"`
-	Generation       uint64            `json:"generation,omitempty"`
-	Weights          map[string]uint16 `json:"weights,omitempty"`
-}
+// EventType says what an [Event] tells.
+type EventType = rollcall.WatchEventType
 
-// watchSilence is for how long a stream may be silent before it counts as
-// broken. Servers send a bookmark every 5 s.
-const watchSilence = 15 * time.Second
+// The types of events; see [rollcall.WatchEventType].
+const (
+	EventSnapshot = rollcall.WatchSnapshot
+	EventReset    = rollcall.WatchReset
+	EventPut      = rollcall.WatchPut
+	EventHealth   = rollcall.WatchHealth
+	EventRemove   = rollcall.WatchRemove
+	EventWeights  = rollcall.WatchWeights
+	EventBookmark = rollcall.WatchBookmark
+)
 
 // Watch tells what a query's result is, and every change of it from then on.
 // Without a service it watches a whole namespace, and without either,
@@ -74,16 +35,31 @@ const watchSilence = 15 * time.Second
 // The watch outlives broken connections and restarts of the server: it goes on
 // where it stopped, with nothing left out and nothing told twice, or where that
 // cannot be, starts over with an [EventReset]. It ends with an error: that of
-// ctx, or one that trying again would not change. That a server is not there is
-// no such error, not even in the beginning.
+// ctx, one that trying again would not change, or that the client was closed. That
+// a server is not there is no such error, not even in the beginning.
 func (c *Client) Watch(ctx context.Context, q rollcall.Query) iter.Seq2[Event, error] {
+	return c.follow(ctx, q, cursor{token: q.After, begun: !q.After.IsZero(), memory: newMemory(q), acks: c.acks})
+}
+
+// follow is Watch from where a cursor is.
+func (c *Client) follow(ctx context.Context, q rollcall.Query, at cursor) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		at := cursor{token: q.After, begun: !q.After.IsZero(), memory: newMemory(q)}
 		again := retry.Backoff{Least: 250 * time.Millisecond, Most: 5 * time.Second}
+		own, end := context.WithCancel(ctx)
+		defer end()
+		defer context.AfterFunc(c.life, end)()
+		broken := false
+		told := func(ev Event, err error) bool {
+			if broken {
+				broken = false
+				c.log.Info("watch resumed", "service", q.Service)
+			}
+			return yield(ev, err)
+		}
 		for {
 			q.After = at.resume()
 			began := time.Now()
-			going, err := c.watch(ctx, q, &at, yield)
+			going, err := c.watch(own, q, &at, told)
 			if !going {
 				return
 			}
@@ -91,16 +67,24 @@ func (c *Client) Watch(ctx context.Context, q rollcall.Query) iter.Seq2[Event, e
 			case ctx.Err() != nil:
 				yield(Event{}, ctx.Err())
 				return
+			case c.life.Err() != nil:
+				yield(Event{}, errClientClosed)
+				return
 			case lasting(err):
 				yield(Event{}, err)
 				return
 			}
-			if time.Since(began) > watchSilence {
+			if time.Since(began) > wire.Silence {
 				again.Reset()
 			}
 			wait := again.Next(err)
-			c.log.Warn("watch broken; resuming", "service", q.Service, "in", wait.Round(time.Millisecond), "err", err)
-			retry.Pause(ctx, wait)
+			level := slog.LevelWarn
+			if broken {
+				level = slog.LevelDebug // it has been said
+			}
+			broken = true
+			c.log.Log(own, level, "watch broken; resuming", "service", q.Service, "in", wait.Round(time.Millisecond), "err", err)
+			retry.Pause(own, wait)
 		}
 	}
 }
@@ -108,41 +92,15 @@ func (c *Client) Watch(ctx context.Context, q rollcall.Query) iter.Seq2[Event, e
 // watch follows one connection until that breaks; going is false when the
 // caller wants no more.
 func (c *Client) watch(ctx context.Context, q rollcall.Query, at *cursor, yield func(Event, error) bool) (going bool, _ error) {
-	ctx, alive, stop := retry.Watchdog(ctx, watchSilence)
-	defer stop()
-	path := "watch"
-	if q.Service != "" {
-		path = servicePath(q.Service, "watch")
-	}
-	resp, err := c.send(ctx, call{method: http.MethodGet, path: path, query: q.Values(), header: http.Header{
-		"Accept": {"application/x-ndjson"},
-		// Compressing a stream for itself costs a server far more memory than
-		// the connection is worth.
-		"Accept-Encoding": {"identity"},
-	}})
+	records, err := c.wire.Watch(ctx, &q, at.acks)
 	if err != nil {
 		return true, err
 	}
-	defer resp.Body.Close()
-	acks := acks{c: c, of: resp}
-	lines := bufio.NewReaderSize(alive(resp.Body), 32<<10)
+	defer records.Close()
 	for {
-		line, err := lines.ReadBytes('\n')
-		if err != nil { // what came of the last line is not whole
-			if errors.Is(err, io.EOF) {
-				err = errors.New("the server ended the stream")
-			}
-			if cause := context.Cause(ctx); cause != nil {
-				err = cause
-			}
+		ev, err := records.Next()
+		if err != nil {
 			return true, err
-		}
-		if len(line) == 1 {
-			continue
-		}
-		var ev Event
-		if err := json.Unmarshal(line, &ev); err != nil {
-			return true, fmt.Errorf("a record of the stream could not be read: %w", err)
 		}
 		for _, gone := range at.pass(&ev) {
 			if !yield(gone, nil) {
@@ -152,7 +110,7 @@ func (c *Client) watch(ctx context.Context, q rollcall.Query, at *cursor, yield 
 		if !yield(ev, nil) {
 			return false, nil
 		}
-		acks.handled(ctx, &ev)
+		records.Handled(&ev)
 	}
 }
 
@@ -168,6 +126,7 @@ type cursor struct {
 	token rollcall.Token // of the last record that had one
 	loose bool           // records without a token came since
 	begun bool           // there is something before the next record
+	acks  bool           // what was handled is acknowledged
 
 	memory *memory
 }

@@ -1,9 +1,11 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client/internal/retry"
+	"github.com/rollcall-registry/rollcall/client/internal/wire"
 )
 
 const testLog = "0123456789abcdef"
@@ -157,8 +160,8 @@ func TestSilentStreamIsBroken(t *testing.T) {
 		if _, err := follow(t, f.client(t), rollcall.Query{Service: "payments"}, 2); err != nil {
 			t.Fatal(err)
 		}
-		if took := time.Since(began); took < watchSilence || took > watchSilence+time.Second {
-			t.Errorf("taken up again after %v, want %v", took, watchSilence)
+		if took := time.Since(began); took < wire.Silence || took > wire.Silence+time.Second {
+			t.Errorf("taken up again after %v, want %v", took, wire.Silence)
 		}
 	})
 }
@@ -170,9 +173,14 @@ func TestWatchOutlivesAServerThatIsAway(t *testing.T) {
 		f.stop()
 		time.AfterFunc(time.Hour, f.start)
 		began := time.Now()
-		got, err := follow(t, f.client(t), rollcall.Query{Service: "payments"}, 1)
+		var log bytes.Buffer
+		c := f.client(t, WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		got, err := follow(t, c, rollcall.Query{Service: "payments"}, 1)
 		if err != nil || len(got) != 1 {
 			t.Fatalf("events %q, err %v", got, err)
+		}
+		if said := log.String(); strings.Count(said, "watch broken") != 1 || strings.Count(said, "watch resumed") != 1 {
+			t.Errorf("logged %s", said)
 		}
 		if late := time.Since(began) - time.Hour; late > 5*time.Second {
 			t.Errorf("%v after the server is back, want at most 5s", late)
@@ -208,6 +216,23 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 			last = err
 		}
 		if !errors.Is(last, context.DeadlineExceeded) {
+			t.Errorf("ended with %v", last)
+		}
+	})
+}
+
+func TestWatchEndsWithItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startFake(t)
+		script(f, []string{whole("snapshot", 3), "hang"})
+		c := f.client(t)
+		var last error
+		for _, err := range c.Watch(t.Context(), rollcall.Query{Service: "payments"}) {
+			if last = err; err == nil {
+				c.Close()
+			}
+		}
+		if last != errClientClosed {
 			t.Errorf("ended with %v", last)
 		}
 	})

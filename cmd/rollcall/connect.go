@@ -27,7 +27,7 @@ type connection struct {
 }
 
 func (c *connection) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.addr, "addr", client.DefaultAddress, "`ADDRESS` of the server, or several with commas (ROLLCALL_ADDR)")
+	cmd.Flags().StringVar(&c.addr, "addr", client.DefaultAddress, "`ADDRESS` of the server, or several with commas; grpc://HOST or port 7071 is gRPC, others HTTP (ROLLCALL_ADDR)")
 }
 
 // inNamespace adds --namespace; absent says what its absence means.

@@ -67,8 +67,8 @@ none unless --ttl asks for one.`,
 			return conn.with(func(c *client.Client) error {
 				ctx, stop := interruptible(cmd.Context())
 				defer stop()
-				opts := append(flags.Keep(&inst), client.WithGrace(grace))
-				reg, err := c.Register(ctx, inst, opts...)
+				flags.Keep(&inst)
+				reg, err := c.Register(ctx, inst, client.WithGrace(grace))
 				if err != nil {
 					return err
 				}

@@ -35,7 +35,8 @@ Start a server, register something and look it up:
 
 Verbs other than serve, demo, restore, version and completion talk to the server at
 ROLLCALL_ADDR (or --addr), 127.0.0.1:7070 by default, with the token in
-ROLLCALL_TOKEN if there is one. The exit status is 0 if all went well, 1 if
+ROLLCALL_TOKEN if there is one. They speak HTTP to it, or gRPC if the address is
+grpc://HOST:PORT, grpcs:// for TLS, or has port 7071. The exit status is 0 if all went well, 1 if
 something failed and 2 if the command line is at fault.`,
 		Args:          cobra.ArbitraryArgs,
 		SilenceErrors: true,

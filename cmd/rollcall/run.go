@@ -104,8 +104,8 @@ func (e *env) runAs(ctx context.Context, c *client.Client, inst rollcall.Instanc
 		close(ended)
 	}()
 
-	opts := append(flags.Keep(&inst), client.WithGrace(0))
-	reg, err := c.Keep(inst, opts...)
+	flags.Keep(&inst)
+	reg, err := c.Keep(inst, client.WithGrace(0))
 	if err != nil {
 		fmt.Fprintf(e.err, "rollcall: %s runs unregistered: %v\n", args[0], err)
 	}

@@ -27,11 +27,25 @@ func TestMain(m *testing.M) {
 	})
 }
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, testscript.Params{Dir: "testdata/script"}, "") }
+
+// TestScriptsOverGRPC has verbs talk gRPC to the server.
+func TestScriptsOverGRPC(t *testing.T) {
+	var p testscript.Params
+	for _, name := range []string{"backup", "bench", "lookup", "outage", "query", "register", "run", "select", "watch", "why"} {
+		p.Files = append(p.Files, "testdata/script/"+name+".txtar")
+	}
+	runScripts(t, p, "grpc://")
+}
+
+// runScripts runs scripts, which talk to servers at addresses with a scheme.
+func runScripts(t *testing.T, p testscript.Params, scheme string) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:   p.Dir,
+		Files: p.Files,
 		Setup: func(e *testscript.Env) error {
-			e.Setenv("ROLLCALL_ADDR", "127.0.0.1:1") // nobody, until a script starts a server
+			e.Setenv("SCHEME", scheme)
+			e.Setenv("ROLLCALL_ADDR", scheme+"127.0.0.1:1") // nobody, until a script starts a server
 			e.Setenv("GORACE", noPause)
 			return nil
 		},
@@ -69,9 +83,10 @@ type serverProcess struct {
 // servers holds each script's server, by its working directory.
 var servers sync.Map
 
-// startServer runs "rollcall serve" on a free port, with the data in
+// startServer runs "rollcall serve" on free ports, with the data in
 // $WORK/data unless --data-dir says otherwise, waits until it is ready, and puts
-// its address into ROLLCALL_ADDR.
+// its addresses into HTTP_ADDR and GRPC_ADDR, and the one that the scripts' scheme
+// asks for into ROLLCALL_ADDR.
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("unsupported: ! server")
@@ -83,13 +98,13 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	s := &serverProcess{done: make(chan struct{})}
-	s.cmd = exec.Command("rollcall", append(append([]string{"serve", "--http", "127.0.0.1:0"}, data...), args...)...)
+	s.cmd = exec.Command("rollcall", append(append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, data...), args...)...)
 	s.cmd.Dir = ts.MkAbs(".")
 	s.cmd.Env = append(os.Environ(), "GORACE="+noPause, "ROLLCALL_HTTP="+ts.Getenv("ROLLCALL_HTTP"), "ROLLCALL_CONFIG="+ts.Getenv("ROLLCALL_CONFIG"))
 	stderr, err := s.cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(s.cmd.Start())
-	ready := make(chan string, 1)
+	ready := make(chan [2]string, 1)
 	go func() { // ends with the process, which the script's end waits for
 		defer close(s.done)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
@@ -97,8 +112,9 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 			fmt.Fprintln(&s.stderr, lines.Text())
 			s.mu.Unlock()
 			if rest, ok := strings.CutPrefix(lines.Text(), "rollcall ready http="); ok {
-				addr, _, _ := strings.Cut(rest, " ")
-				ready <- addr
+				http, rest, _ := strings.Cut(rest, " ")
+				grpc, _, _ := strings.Cut(strings.TrimPrefix(rest, "grpc="), " ")
+				ready <- [2]string{http, grpc}
 			}
 		}
 		s.cmd.Wait()
@@ -108,8 +124,13 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Defer(func() { end(ts, syscall.SIGKILL) })
 	select {
-	case addr := <-ready:
-		ts.Setenv("ROLLCALL_ADDR", addr)
+	case at := <-ready:
+		ts.Setenv("HTTP_ADDR", at[0])
+		ts.Setenv("GRPC_ADDR", at[1])
+		ts.Setenv("ROLLCALL_ADDR", at[0])
+		if scheme := ts.Getenv("SCHEME"); scheme != "" {
+			ts.Setenv("ROLLCALL_ADDR", scheme+at[1])
+		}
 	case <-s.done:
 		ts.Fatalf("the server ended:\n%s", s.output())
 	case <-time.After(patience):

@@ -17,18 +17,21 @@ import (
 	"github.com/rollcall-registry/rollcall/internal/server"
 )
 
+// defaultGRPC is where serve speaks gRPC.
+const defaultGRPC = "127.0.0.1:7071"
+
 // defaultDataDir is where serve keeps its data and restore puts it.
 const defaultDataDir = "./rollcall-data"
 
 func newServe(e *env) *cobra.Command {
 	var c server.Config
-	var file, store, grpc, dns, allow, level, logFormat string
+	var file, store, dns, allow, level, logFormat string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a registry",
 		Long: `Serve runs a registry on this machine and keeps its data in --data-dir. Once it
-serves it says so in a line on standard error: "rollcall ready http=ADDRESS ...".
-An interrupt stops it in order; a second one ends it at once.
+serves it says so in a line on standard error: "rollcall ready http=ADDRESS
+grpc=ADDRESS ...". An interrupt stops it in order; a second one ends it at once.
 
 Each flag can also be set by an environment variable (--data-dir by
 ROLLCALL_DATA_DIR) or in the YAML file that --config names (data-dir: ...). A
@@ -68,10 +71,8 @@ could reach it, unless --insecure says that this is meant.`,
 				}
 				c.Static, c.Webhooks = f.Static, f.Webhooks
 			}
-			for _, later := range []struct{ flag, value string }{{"grpc", grpc}, {"dns", dns}} {
-				if later.value != "off" {
-					return usagef("--%s %s: this version serves HTTP only; leave --%[1]s off", later.flag, later.value)
-				}
+			if dns != "off" {
+				return usagef("--dns %s: this version serves HTTP and gRPC only; leave --dns off", dns)
 			}
 			if store != "local" {
 				return usagef("--store %s: this version keeps its log on the local disk only; use --store local", store)
@@ -90,7 +91,7 @@ could reach it, unless --insecure says that this is meant.`,
 	f := cmd.Flags()
 	f.StringVar(&c.DataDir, "data-dir", defaultDataDir, "`DIRECTORY` of the log; made if it does not exist")
 	f.StringVar(&c.HTTP, "http", client.DefaultAddress, "`ADDRESS` to serve HTTP at; port 0 is any free one")
-	f.StringVar(&grpc, "grpc", "off", "`ADDRESS` to serve gRPC at; not there yet, so only off")
+	f.StringVar(&c.GRPC, "grpc", defaultGRPC, "`ADDRESS` to serve gRPC at, and HTTP as well; port 0 is any free one, off is none")
 	f.StringVar(&dns, "dns", "off", "`ADDRESS` to serve DNS at; not there yet, so only off")
 	f.StringVar(&store, "store", "local", "`WHERE` the log is kept: local")
 	f.StringVar(&file, "config", "", "read settings, static services and webhooks from a YAML `FILE`")
@@ -135,11 +136,11 @@ func (e *env) serve(ctx context.Context, c server.Config) error {
 	defer stop()
 	return s.Run(ctx, func() {
 		pacing.Go(func() { heap.Pace(ctx) }) // not before: what is read at the start is there to stay
-		fmt.Fprintf(e.err, `rollcall ready http=%[1]s grpc=off dns=off
+		fmt.Fprintf(e.err, `rollcall ready http=%[1]s grpc=%[2]s dns=off
 Register a first instance and find it (its lease lasts 15 s unless it is renewed):
   curl -X PUT http://%[1]s/api/v1/services/hello/instances/hello-1 -d '{"port": 8080}'
   curl http://%[1]s/api/v1/services/hello
-`, s.Addr())
+`, s.Addr(), s.GRPCAddr())
 	})
 }
 

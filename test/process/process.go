@@ -26,6 +26,7 @@ var Binary = flag.String("rollcall", "../../bin/rollcall", "the binary to drive"
 // Process is a running rollcall serve.
 type Process struct {
 	Addr   string // of HTTP
+	GRPC   string // of gRPC, and HTTP as well; "off" if it is not served
 	Client *client.Client
 	cmd    *exec.Cmd
 	Exited chan struct{} // closed once it is gone; Err is set then
@@ -35,7 +36,7 @@ type Process struct {
 	log strings.Builder
 }
 
-var readyLine = regexp.MustCompile(`^rollcall ready http=(\S+)`)
+var readyLine = regexp.MustCompile(`^rollcall ready http=(\S+) grpc=(\S+)`)
 
 // Serve starts a server on a data directory and returns once it is ready. It is
 // killed at the end of the test.
@@ -56,7 +57,7 @@ func Start(dir string, args ...string) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Exited: make(chan struct{})}
-	p.cmd = exec.Command(path, append([]string{"serve", "--http", "127.0.0.1:0", "--data-dir", dir}, args...)...)
+	p.cmd = exec.Command(path, append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir", dir}, args...)...)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -64,14 +65,14 @@ func Start(dir string, args ...string) (*Process, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%w; build it with make build", err)
 	}
-	ready := make(chan string, 1)
+	ready := make(chan []string, 1)
 	go func() {
 		for s := bufio.NewScanner(stderr); s.Scan(); {
 			p.mu.Lock()
 			fmt.Fprintln(&p.log, s.Text())
 			p.mu.Unlock()
 			if m := readyLine.FindStringSubmatch(s.Text()); m != nil {
-				ready <- m[1]
+				ready <- m[1:]
 			}
 		}
 		io.Copy(io.Discard, stderr)
@@ -79,7 +80,8 @@ func Start(dir string, args ...string) (*Process, error) {
 		close(p.Exited)
 	}()
 	select {
-	case p.Addr = <-ready:
+	case at := <-ready:
+		p.Addr, p.GRPC = at[0], at[1]
 	case <-p.Exited:
 		return nil, fmt.Errorf("the server did not start: %v\n%s", p.Err, p.Output())
 	case <-time.After(time.Minute):

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rollcall-registry/rollcall"
-	"github.com/rollcall-registry/rollcall/client"
 	"github.com/rollcall-registry/rollcall/cmd/rollcall/config"
 )
 
@@ -111,15 +110,12 @@ func (x *Instance) Read(in io.Reader, f *pflag.FlagSet) (inst rollcall.Instance,
 }
 
 // Keep settles how the lease of an instance is kept for as long as the command
-// runs. A session shows the end of a process at once; heartbeats are for those
-// who ask for a TTL, and for servers without sessions unless a session is asked
-// for.
-func Keep(inst *rollcall.Instance) (opts []client.RegisterOption) {
-	if inst.Lease.Mode == "" && inst.Lease.TTL == 0 {
-		inst.Lease.Mode = rollcall.LeaseSession
-		opts = append(opts, client.OrTTL())
+// runs. A session, the default, shows the end of a process at once; heartbeats are
+// for those who ask for a TTL.
+func Keep(inst *rollcall.Instance) {
+	if inst.Lease.Mode == "" && inst.Lease.TTL != 0 {
+		inst.Lease.Mode = rollcall.LeaseTTL
 	}
-	return opts
 }
 
 func (x *Instance) readPairs(inst *rollcall.Instance) error {

@@ -1,4 +1,4 @@
-package client
+package rest
 
 import (
 	"bufio"
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/rollcall-registry/rollcall/client/internal/line"
 	"github.com/rollcall-registry/rollcall/client/internal/problem"
 	"github.com/rollcall-registry/rollcall/client/internal/retry"
+	"github.com/rollcall-registry/rollcall/client/internal/wire"
 )
 
 // nudge is how often something is sent on a stream that has not been answered
@@ -26,6 +28,7 @@ const nudge = 200 * time.Millisecond
 
 // link is one stream of a session, from when it is opened until it breaks.
 type link struct {
+	c      *Client
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer   // ends the stream when nothing is heard for silence
@@ -36,14 +39,49 @@ type link struct {
 	body   io.ReadCloser
 
 	silence time.Duration
-	token   string
-	resumed bool
+	opened  wire.Opened
 	server  int // its index
+	answers wire.Answers[line.Received]
 
-	mu      sync.Mutex // guards what follows
-	asked   map[string]chan line.Received
-	refs    int
-	failure error // why the stream has ended
+	mu      sync.Mutex // guards failure
+	failure error      // why the stream has ended
+}
+
+// Open implements [wire.Protocol].
+func (c *Client) Open(ctx context.Context, token string, ttl time.Duration) (wire.Session, wire.Opened, error) {
+	var l *link
+	err := c.turn.AskAll(ctx, func(i int) (err error) {
+		l, err = c.openAt(ctx, i, token, ttl)
+		return err
+	})
+	if err != nil {
+		return nil, wire.Opened{}, err
+	}
+	return l, l.opened, nil
+}
+
+func (c *Client) openAt(ctx context.Context, server int, token string, ttl time.Duration) (*link, error) {
+	l := c.newLink(ctx, server)
+	hello := pong // any line opens a session
+	if token != "" {
+		hello, _ = line.Sent{Type: "resume", Token: token}.Encode() // of text alone
+	}
+	l.out <- hello
+	k := Call{Method: http.MethodPost, Path: "session", Header: http.Header{
+		"Accept": {"application/x-ndjson"}, "Accept-Encoding": {"identity"}, "Content-Type": {"application/x-ndjson"},
+	}}
+	if ttl > 0 {
+		k.Query = url.Values{"ttl": {ttl.String()}}
+	}
+	resp, err := c.sendTo(l.ctx, c.Servers[server], k, l)
+	if err == nil {
+		err = l.begin(resp)
+	}
+	if err != nil {
+		l.Close(err)
+		return nil, wire.WithoutSessions(c.Servers[server].Name, err)
+	}
+	return l, nil
 }
 
 // pong is a line that only says that somebody is there. Nobody writes to it.
@@ -57,12 +95,15 @@ func wrong(r line.Received) error {
 	return problem.Problem{Type: r.Problem, Title: r.Title, Status: r.Status, Detail: r.Detail, Field: r.Field}.Err()
 }
 
-// newLink returns a stream that has yet to be opened, for which there is some
-// time.
-func newLink(ctx context.Context, within time.Duration) *link {
-	l := &link{out: make(chan []byte, 16), begun: make(chan struct{}), asked: map[string]chan line.Received{}}
+// newLink returns a stream that has yet to be opened, for which there is as much
+// time as for a call.
+func (c *Client) newLink(ctx context.Context, server int) *link {
+	l := &link{c: c, server: server, out: make(chan []byte, 16), begun: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	l.timer = time.AfterFunc(within, func() { l.cancel(retry.ErrSilent) })
+	l.timer = time.AfterFunc(c.Timeout, func() {
+		c.turn.Leave(server)
+		l.cancel(retry.ErrSilent)
+	})
 	return l
 }
 
@@ -76,34 +117,25 @@ func (l *link) begin(resp *http.Response) error {
 		return err
 	}
 	if first.Type != "session" || first.Ping <= 0 {
-		return errBroken(fmt.Errorf("it begins with a line of type %q", first.Type))
+		return wire.Broken(fmt.Errorf("it begins with a line of type %q", first.Type))
 	}
-	l.token, l.resumed, l.silence = first.Token, first.Resumed, 3*time.Duration(first.Ping)
+	l.opened, l.silence = wire.Opened{Token: first.Token, Resumed: first.Resumed}, 3*time.Duration(first.Ping)
 	l.timer.Reset(l.silence)
 	return nil
 }
 
-// close ends the stream, and what waits for answers on it.
-func (l *link) close(why error) {
+// Close implements [wire.Session].
+func (l *link) Close(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failure == nil {
-		l.failure = errBroken(why)
+		l.failure = wire.Broken(why)
 	}
-	clear(l.asked)
 	l.timer.Stop()
 	l.cancel(l.failure)
 	if l.body != nil {
 		l.body.Close()
 	}
-}
-
-// errBroken is what is said of a stream that ended.
-func errBroken(why error) error {
-	if why == nil {
-		why = errors.New("it ended")
-	}
-	return &rollcall.Error{Kind: ErrUnreachable, Detail: "the session's stream broke: " + why.Error(), Cause: why}
 }
 
 // Read makes the lines that are sent the body of a request.
@@ -154,49 +186,63 @@ func (l *link) read() (r line.Received, err error) {
 	}
 }
 
-// next returns the next line that is no answer and no sign of life.
-func (l *link) next() (line.Received, error) {
+// Lost implements [wire.Session].
+func (l *link) Lost() (rollcall.Key, error) {
 	for {
 		r, err := l.read()
 		switch {
 		case err != nil:
-			return r, err
+			if errors.Is(err, retry.ErrSilent) {
+				l.c.turn.Leave(l.server)
+			}
+			return rollcall.Key{}, err
 		case r.Type == "ping":
 			select {
 			case l.out <- pong:
 			default: // other lines wait to be sent, and will do
 			}
+		case r.Type == "lost":
+			return rollcall.NewKey(r.Namespace, r.Service, r.ID), nil
+		case r.Type == "closing":
+			l.c.turn.Leave(l.server)
+			return rollcall.Key{}, wire.ErrClosing
 		case r.Ref != "":
-			l.answered(r)
-		default:
-			return r, nil
+			ref, _ := strconv.ParseUint(r.Ref, 10, 64) // 0, which nobody asked under, if it is none of ours
+			l.answers.Answer(ref, r)
 		}
 	}
 }
 
-func (l *link) answered(r line.Received) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if answer := l.asked[r.Ref]; answer != nil {
-		answer <- r // it has room
-		delete(l.asked, r.Ref)
+// Register implements [wire.Session].
+func (l *link) Register(ctx context.Context, inst *rollcall.Instance) (rollcall.Instance, error) {
+	got, err := l.ask(ctx, line.Sent{Type: "register", Instance: inst})
+	switch {
+	case err != nil:
+		return rollcall.Instance{}, err
+	case got.Instance == nil:
+		return rollcall.Instance{}, errors.New("the server did not say what it registered")
 	}
+	return *got.Instance, nil
+}
+
+// Report implements [wire.Session].
+func (l *link) Report(ctx context.Context, key rollcall.Key, r *rollcall.Report) (rollcall.Renewal, error) {
+	got, err := l.ask(ctx, line.Sent{Type: "report", Name: line.Of(key), Report: r})
+	return rollcall.Renewal{TTL: got.TTL, Revision: got.Revision}, err
+}
+
+// Goodbye implements [wire.Session].
+func (l *link) Goodbye(ctx context.Context, key rollcall.Key) error {
+	_, err := l.ask(ctx, line.Sent{Type: "goodbye", Name: line.Of(key)})
+	return err
 }
 
 // ask sends a line and returns its answer.
 func (l *link) ask(ctx context.Context, ask line.Sent) (line.Received, error) {
-	answer := make(chan line.Received, 1)
-	l.mu.Lock()
-	l.refs++
-	ask.Ref = strconv.Itoa(l.refs)
-	l.asked[ask.Ref] = answer
-	l.mu.Unlock()
+	ref, answer := l.answers.Ask()
+	defer l.answers.Drop(ref)
+	ask.Ref = strconv.FormatUint(ref, 10)
 	text, err := ask.Encode()
-	defer func() {
-		l.mu.Lock()
-		delete(l.asked, ask.Ref)
-		l.mu.Unlock()
-	}()
 	if err != nil {
 		return line.Received{}, err
 	}
@@ -224,5 +270,5 @@ func (l *link) why() error {
 	if l.failure != nil {
 		return l.failure
 	}
-	return errBroken(context.Cause(l.ctx))
+	return wire.Broken(context.Cause(l.ctx))
 }
