@@ -26,6 +26,8 @@ var mayImport = map[string][]string{
 	"client/balancer": {"."},
 	"client/meter":    {".", "client/internal/orca"},
 
+	"client/grpcresolver": {".", "client", "client/internal/orca"},
+
 	"client/internal/address": {},
 	"client/internal/cache":   {"."},
 	"client/internal/line":    {"."},
@@ -44,7 +46,13 @@ var mayImport = map[string][]string{
 	"api/rollcall/v1":   {"."},
 	"internal/generate": {},
 
-	"examples/hello": {},
+	"examples":              {}, // tests alone
+	"examples/hello":        {},
+	"examples/http/service": {".", "client", "client/meter"},
+	"examples/http/caller":  {"client"},
+	"examples/grpc/service": {".", "client", "client/meter"},
+	"examples/grpc/caller":  {"client", "client/grpcresolver"},
+	"examples/worker":       {".", "client"},
 
 	"internal/record":   {"."},
 	"internal/auth":     {"."},
