@@ -59,6 +59,29 @@ func TestPython(t *testing.T) {
 	script(t, t.TempDir(), nil, "python3", "client.py", "http://"+p.Addr+"/api/v1")
 }
 
+// TestPythonGRPC uses grpcio, of which the core is C and knows nothing of Go, with
+// stubs that its own tools make of the .proto file.
+func TestPythonGRPC(t *testing.T) {
+	need(t, "python3", "Debian's python3 and python3-venv")
+	dir := t.TempDir()
+	python := filepath.Join(dir, "venv", "bin", "python")
+	for _, args := range [][]string{
+		{"python3", "-m", "venv", filepath.Join(dir, "venv")},
+		{python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "10", "grpcio>=1.60", "grpcio-tools>=1.60"},
+	} {
+		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("SKIP: grpcio cannot be installed here: %v: %s", err, out)
+		}
+	}
+	stubs := exec.CommandContext(t.Context(), python, "-m", "grpc_tools.protoc",
+		"-I../../api/rollcall/v1", "--python_out="+dir, "--grpc_python_out="+dir, "rollcall.proto")
+	if out, err := stubs.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	p := process.Serve(t, t.TempDir())
+	script(t, dir, []string{"PYTHONPATH=" + dir}, python, "grpcclient.py", p.GRPC)
+}
+
 // TestEventSource subscribes with the npm package eventsource, which follows
 // the browser's interface, and restarts the server under it: the client resumes
 // with Last-Event-ID and misses nothing.

@@ -187,7 +187,7 @@ func TestChecksThatLeadAstray(t *testing.T) {
 // are the registry's own then and are not called, unless whoever runs it permits
 // that.
 func TestChecksFromElsewhere(t *testing.T) {
-	wire := newNetwork(t, 2)
+	wire := newNetwork(t, 4)
 	target := play(t, nil, "target", "tcp", "127.0.0.1:0").Said
 	for _, tt := range []struct {
 		name, why string

@@ -35,6 +35,7 @@ const ordersVariable = "ROLLCALL_E2E_ORDERS"
 
 // orders say what a process of instances is to be.
 type orders struct {
+	As       string // "instance" or "caller": see serve and call; "" is a fleet
 	Registry string // its address
 	Listen   string // the address of all of its instances; "" is 127.0.0.1 and any port
 	Claim    string // the address that they say they have instead, if they lie
@@ -44,6 +45,12 @@ type orders struct {
 	// instances one of them keeps. Without clients it only listens.
 	Clients, Each int
 	Lease         rollcall.Lease
+	Protocol      string // in which callers call an instance: "http", if empty, or "grpc"
+	// Of a caller: requests a second, whether those of gRPC may be carried out twice,
+	// and where it keeps its views, if it does.
+	Rate       int
+	Idempotent bool
+	Cache      string
 }
 
 // obey is the main function of a fleet: a program that listens, registers its
@@ -53,6 +60,12 @@ func obey(text string) error {
 	var o orders
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
+	}
+	switch o.As {
+	case "instance":
+		return o.serve()
+	case "caller":
+		return o.call()
 	}
 	l, err := net.Listen("tcp", cmp.Or(o.Listen, "127.0.0.1:0"))
 	if err != nil {
@@ -107,6 +120,10 @@ func (o *orders) register(addr string) ([]*client.Registration, error) {
 	if err != nil {
 		return nil, err
 	}
+	lease := o.Lease
+	if lease.Mode == "" {
+		lease.Mode = rollcall.LeaseTTL
+	}
 	members := make([]*client.Registration, o.Clients*o.Each)
 	var c *client.Client
 	var g errgroup.Group
@@ -125,7 +142,7 @@ func (o *orders) register(addr string) ([]*client.Registration, error) {
 		with := c
 		g.Go(func() (err error) {
 			members[n], err = with.Register(context.Background(), rollcall.Instance{
-				Service: o.Service, ID: id, Address: at.Addr().String(), Ports: map[string]uint16{"http": at.Port()}, Lease: o.Lease,
+				Service: o.Service, ID: id, Address: at.Addr().String(), Ports: map[string]uint16{"http": at.Port()}, Lease: lease,
 			}, client.WithGrace(0))
 			return err
 		})

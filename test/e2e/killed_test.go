@@ -29,13 +29,18 @@ var sessionLease = rollcall.Lease{Mode: rollcall.LeaseSession}
 func TestKilled(t *testing.T) {
 	for _, way := range []struct {
 		name  string
+		grpc  bool
 		start func(o orders) (*fleet, error)
 	}{
-		{"program", func(o orders) (*fleet, error) {
+		{"program", false, func(o orders) (*fleet, error) {
 			o.Clients, o.Each = 1, 1
 			return launch(o)
 		}},
-		{"rollcall run", func(o orders) (*fleet, error) {
+		{"program over gRPC", true, func(o orders) (*fleet, error) {
+			o.Clients, o.Each = 1, 1
+			return launch(o)
+		}},
+		{"rollcall run", false, func(o orders) (*fleet, error) {
 			// An address of its own: the port is known before anybody listens.
 			o.Listen += ":7000"
 			host := o.Listen[:len(o.Listen)-len(":7000")]
@@ -44,6 +49,10 @@ func TestKilled(t *testing.T) {
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			p := process.Serve(t, t.TempDir())
+			registry := p.Addr
+			if way.grpc {
+				registry = "grpc://" + p.GRPC
+			}
 			var mu sync.Mutex
 			took := map[string][]time.Duration{} // by watcher
 			var all []time.Duration
@@ -51,13 +60,13 @@ func TestKilled(t *testing.T) {
 			var g errgroup.Group
 			for lane := range lanes {
 				service := fmt.Sprintf("lane-%d", lane)
-				launchAll(t, orders{Registry: p.Addr, Service: service, Name: "stays", Clients: 1, Each: 3, Lease: sessionLease})
-				views := watchers(t.Context(), p.Addr, service)
+				launchAll(t, orders{Registry: registry, Service: service, Name: "stays", Clients: 1, Each: 3, Lease: sessionLease})
+				views := append(watchers(t.Context(), p.Addr, service), follow("Go client over gRPC", service, watching(t.Context(), "grpc://"+p.GRPC, rollcall.Query{Service: service})))
 				untilAll(t, views, 10*time.Second, "those who stay", sees(3))
 				g.Go(func() error {
 					for n := lane; n < *trials; n += lanes {
-						o := orders{Registry: p.Addr, Service: service, Name: fmt.Sprintf("dies-%d", n), Lease: sessionLease}
-						if way.name != "program" {
+						o := orders{Registry: registry, Service: service, Name: fmt.Sprintf("dies-%d", n), Lease: sessionLease}
+						if way.name == "rollcall run" {
 							o.Listen = fmt.Sprintf("127.77.%d.%d", n>>8, n&255)
 						}
 						f, err := way.start(o)

@@ -36,7 +36,7 @@ const nowhere = "02:00:00:00:00:99"
 // the wires of one process apart.
 func newNetwork(t *testing.T, n int) *network {
 	t.Helper()
-	id := os.Getpid()*2 + n
+	id := os.Getpid()*8 + n
 	net := &network{
 		name: fmt.Sprintf("rollcall-%d", id), nearEnd: fmt.Sprintf("rc%dn", id%1e6), farEnd: fmt.Sprintf("rc%df", id%1e6),
 		// Of RFC 2544, which nobody has in use.
@@ -98,7 +98,7 @@ func (n *network) heal(t *testing.T) {
 // serve starts a server at this end of a wire.
 func (n *network) serve(t *testing.T, args ...string) *process.Process {
 	t.Helper()
-	return process.Serve(t, filepath.Join(t.TempDir(), "data"), append([]string{"--http", n.here + ":0", "--insecure"}, args...)...)
+	return process.Serve(t, filepath.Join(t.TempDir(), "data"), append([]string{"--http", n.here + ":0", "--grpc", n.here + ":0", "--insecure"}, args...)...)
 }
 
 // keepInstances is the role of a process that keeps instances: at a registry, so
@@ -217,17 +217,23 @@ func statuses(t *testing.T, p *process.Process) map[rollcall.Status]int {
 // minute. Nobody is taken out or removed, all answers stay whole, and once the
 // wire is whole again all are as before without a hand.
 func TestNetworkCut(t *testing.T) {
+	t.Parallel()
 	const each, cutFor, healsWithin = 20, 30, 15 * time.Second
 	for n, tt := range []struct {
 		name   string
 		oneWay bool
-	}{{"both ways", false}, {"from the instances", true}} {
+		grpc   bool
+	}{{"both ways", false, false}, {"from the instances", true, false}, {"both ways, over gRPC", false, true}, {"from the instances, over gRPC", true, true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			wire := newNetwork(t, n)
 			p := wire.serve(t)
 			watched := watchAll(t, p)
-			play(t, wire.inside(), "keep", p.Addr, strconv.Itoa(each), strconv.Itoa(each))
+			addr := p.Addr
+			if tt.grpc {
+				addr = "grpc://" + p.GRPC
+			}
+			play(t, wire.inside(), "keep", addr, strconv.Itoa(each), strconv.Itoa(each))
 			whole := map[rollcall.Status]int{rollcall.Healthy: 2 * each}
 			process.Eventually(t, 10*time.Second, func() error {
 				if got := statuses(t, p); got[rollcall.Healthy] != 2*each {

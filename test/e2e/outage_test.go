@@ -27,17 +27,27 @@ func mixed(addr, service string) (os []orders) {
 // TestRestart: that the server is killed and started again is no evidence
 // against anybody.
 func TestRestart(t *testing.T) {
-	t.Parallel()
-	survive(t, func(p *process.Process, dir string) *process.Process {
+	survive(t, func(t *testing.T, p *process.Process, dir string) *process.Process {
 		p.Kill()
-		return process.Serve(t, dir, "--http", p.Addr)
+		return process.Serve(t, dir, "--http", p.Addr, "--grpc", p.GRPC)
+	})
+}
+
+// TestRestartInOrder: nor that it is asked to stop, and started again.
+func TestRestartInOrder(t *testing.T) {
+	survive(t, func(t *testing.T, p *process.Process, dir string) *process.Process {
+		began := time.Now()
+		if err := p.Stop(t); err != nil {
+			t.Error(err)
+		}
+		t.Logf("it stopped within %v", time.Since(began).Round(time.Millisecond))
+		return process.Serve(t, dir, "--http", p.Addr, "--grpc", p.GRPC)
 	})
 }
 
 // TestStopped: nor is that it stood still for 30 s, in which it heard of nobody.
 func TestStopped(t *testing.T) {
-	t.Parallel()
-	survive(t, func(p *process.Process, _ string) *process.Process {
+	survive(t, func(_ *testing.T, p *process.Process, _ string) *process.Process {
 		p.Signal(syscall.SIGSTOP)
 		<-time.After(30 * time.Second) // which is what is tested
 		p.Signal(syscall.SIGCONT)
@@ -46,17 +56,28 @@ func TestStopped(t *testing.T) {
 }
 
 // survive does something to a server, and looks at what instances, watchers and
-// callers make of it, for a TTL afterwards.
-func survive(t *testing.T, disturb func(p *process.Process, dir string) *process.Process) {
+// callers make of it, for a TTL afterwards, over each wire.
+func survive(t *testing.T, disturb func(t *testing.T, p *process.Process, dir string) *process.Process) {
+	t.Parallel()
+	for _, wire := range wires {
+		t.Run(wire, func(t *testing.T) {
+			t.Parallel()
+			outlive(t, wire, disturb)
+		})
+	}
+}
+
+func outlive(t *testing.T, wire string, disturb func(t *testing.T, p *process.Process, dir string) *process.Process) {
 	const all = 250
 	dir := t.TempDir()
 	p := process.Serve(t, dir)
-	fleets := launchAll(t, mixed(p.Addr, "survivors")...)
-	views := lasting(t.Context(), p.Addr, "survivors")
+	addr := over(wire, p)
+	fleets := launchAll(t, mixed(addr, "survivors")...)
+	views := lasting(t.Context(), addr, "survivors")
 	untilAll(t, views, 20*time.Second, "all are in", sees(all))
-	asking := ask(t, p.Addr, "survivors")
+	asking := ask(t, addr, "survivors")
 
-	p = disturb(p, dir)
+	p = disturb(t, p, dir)
 	back := time.Now()
 	process.Eventually(t, rollcall.DefaultTTL, func() error { return allHealthy(t, p, "survivors", all) })
 	t.Logf("all are healthy %v after it was back", time.Since(back).Round(time.Millisecond))
