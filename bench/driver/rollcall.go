@@ -63,6 +63,11 @@ func RollcallNews(host string) wire.Template {
 	return wire.Request("PUT", services+Watched+"/instances/i-0000{service}", host, "{"+news+"}")
 }
 
+// RollcallNewsOf is [RollcallNews] of one instance of each of many services.
+func RollcallNewsOf(host string) wire.Template {
+	return wire.Request("PUT", services+rcService+"/instances/i-0000{service}", host, "{"+news+"}")
+}
+
 var news = strings.Replace(about, Mark+"4711", Mark+"{id}", 1)
 
 // RollcallWatch watches a service, or with a query in its name, some of it.

@@ -202,13 +202,14 @@ func (b *Bench) progress(format string, args ...any) {
 type Server struct {
 	Name string
 	Addr string // host:port
+	GRPC string // host:port, if it is Rollcall's and was asked to
 	PID  int    // 0: what it uses is not known
 }
 
 // Start starts Rollcall on an empty data directory, or returns the one that runs.
 func (b *Bench) Start(args ...string) (Server, error) {
 	if b.Rollcall.Addr != "" {
-		return Server{"rollcall", b.Rollcall.Addr, b.Rollcall.PID}, nil
+		return Server{Name: "rollcall", Addr: b.Rollcall.Addr, PID: b.Rollcall.PID}, nil
 	}
 	return b.fresh(args...)
 }
@@ -225,11 +226,10 @@ func (b *Bench) fresh(args ...string) (Server, error) {
 
 // startIn starts Rollcall on a data directory.
 func (b *Bench) startIn(dir string, args ...string) (Server, error) {
-	args = append([]string{"serve", "--http", "127.0.0.1:0", "--data-dir", dir, "--log-level", "warn"}, args...)
+	args = append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "off", "--data-dir", dir, "--log-level", "warn"}, args...)
 	p, err := child.Exec(func(line string) (string, bool) {
 		rest, ok := strings.CutPrefix(line, "rollcall ready http=")
-		addr, _, _ := strings.Cut(rest, " ")
-		return addr, ok
+		return rest, ok
 	}, b.Binary, args...)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
@@ -237,7 +237,10 @@ func (b *Bench) startIn(dir string, args ...string) (Server, error) {
 		}
 		return Server{}, err
 	}
-	return b.owned("rollcall", p), nil
+	s := b.owned("rollcall", p)
+	s.Addr, s.GRPC, _ = strings.Cut(s.Addr, " grpc=")
+	s.GRPC, _, _ = strings.Cut(s.GRPC, " ")
+	return s, nil
 }
 
 // Child starts a server of this program's own roles.
@@ -253,7 +256,7 @@ func (b *Bench) owned(name string, p *child.Process) Server {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.started = append(b.started, p)
-	return Server{name, p.Addr, p.PID()}
+	return Server{Name: name, Addr: p.Addr, PID: p.PID()}
 }
 
 // Stop ends a server before the end of its figure, to make room.

@@ -25,6 +25,7 @@ func All() []Figure {
 	return []Figure{register, registerBatch, groupCommit, resolve, lookup, renew, positions, overload, storm,
 		watchLatency, watchFanout, watchIsolation, watchStalled, watchMemory, watchBytes,
 		memory,
+		grpcRenew, grpcRegister, watchStreams, watchStreamsMemory, sessions, grpcHerd,
 		expiry, restart, herd, heartbeatLoad, churn, curves, liveness}
 }
 
@@ -55,5 +56,8 @@ func Find(names []string) (found []Figure) {
 
 // Roles returns what this program can be as a child of itself.
 func Roles() map[string]child.Role {
-	return map[string]child.Role{"bare": serveBare, "commit": commitWork, "lookup": lookupWork, "etcd": serveEtcd, "crowd": serveCrowd}
+	return map[string]child.Role{
+		"bare": serveBare, "commit": commitWork, "lookup": lookupWork, "etcd": serveEtcd, "crowd": serveCrowd, "bare-grpc": serveEcho, "streams": serveStreams,
+		"sitters": serveSitters, "clients": serveHerd,
+	}
 }

@@ -196,7 +196,7 @@ func TestBare(t *testing.T) {
 	b := testBench(t)
 	addr := rollcalltest.Start(t).Addr
 	d := driver.Rollcall(addr)
-	like := Server{"rollcall", addr, 0}
+	like := Server{Name: "rollcall", Addr: addr}
 	request := d.Register.Append(nil, 1, 1)
 	s, err := b.Bare(like, request, true)
 	if err != nil {

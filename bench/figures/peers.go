@@ -22,7 +22,7 @@ const peerServices = 100
 
 // consul returns Consul and its driver; ok is false if there is none.
 func (b *Bench) consul(mode string) (s Server, d driver.HTTP, ok bool) {
-	return Server{"consul", b.Consul.Addr, b.Consul.PID}, driver.Consul(b.Consul.Addr, mode), b.Consul.Addr != ""
+	return Server{Name: "consul", Addr: b.Consul.Addr, PID: b.Consul.PID}, driver.Consul(b.Consul.Addr, mode), b.Consul.Addr != ""
 }
 
 // consulRegister returns a side that registers with Consul's catalog; none if there is no
@@ -91,7 +91,7 @@ func serveEtcd(config []byte) (any, error) {
 func (b *Bench) etcd() (s Server, c *etcd.Client, ok bool, err error) {
 	switch {
 	case b.Etcd.Addr != "":
-		s = Server{"etcd", b.Etcd.Addr, b.Etcd.PID}
+		s = Server{Name: "etcd", Addr: b.Etcd.Addr, PID: b.Etcd.PID}
 	case b.Embed:
 		dir, err := os.MkdirTemp(b.dir, "etcd-")
 		if err != nil {

@@ -79,3 +79,28 @@ func (t Template) Append(dst []byte, service, id int) []byte {
 	}
 	return dst
 }
+
+// What stands for the numbers in text for [ParseFilled], as wide as they are.
+const (
+	FilledService = "{sss}"
+	FilledID      = "{iiiiiii}"
+)
+
+// ParseFilled makes a template of text whose length is that of what is made of it.
+func ParseFilled(text string) Template {
+	t := Template{text: []byte(text)}
+	for _, p := range []struct {
+		mark    string
+		service bool
+	}{{FilledService, true}, {FilledID, false}} {
+		for from := 0; ; {
+			at := strings.Index(text[from:], p.mark)
+			if at < 0 {
+				break
+			}
+			t.places = append(t.places, place{from + at, len(p.mark), p.service})
+			from += at + len(p.mark)
+		}
+	}
+	return t
+}
