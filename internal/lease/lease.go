@@ -99,6 +99,7 @@ type Table struct {
 	most   atomic.Int64         // table time that is not passed before the next tick
 	amiss  atomic.Int64         // table time until which breaks are the last pause's doing
 	begun  atomic.Bool
+	ended  atomic.Bool // nobody lapses any more
 	seed   maphash.Seed
 	shards [64]shard
 
@@ -132,6 +133,10 @@ func (t *Table) Begin() {
 	t.most.Store(int64(Tick + Pause))
 	t.begun.Store(true)
 }
+
+// End ends it: the server stops, and sends its clients elsewhere, so that who falls
+// silent from here on does as it was told.
+func (t *Table) End() { t.ended.Store(true) }
 
 // time returns the table's time: that of the clock since Begin, less the pauses.
 // It runs ahead of the last tick by no more than a tick and [Pause]: behind that

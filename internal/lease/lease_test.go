@@ -235,6 +235,16 @@ func TestBegin(t *testing.T) {
 	c.wantChange(t, key("i"), 15*time.Second, Lapsed)
 }
 
+// TestEnd: who was sent elsewhere is not missed.
+func TestEnd(t *testing.T) {
+	c := newClock(time.Hour)
+	c.Set(key("i"), grant(1, seconds(15), seconds(60)))
+	c.wantQuiet(t, 14*time.Second)
+	c.End()
+	c.wantQuiet(t, time.Hour)
+	c.wantState(t, key("i"), Alive)
+}
+
 func TestNewIncarnation(t *testing.T) {
 	c := newClock(time.Hour)
 	c.Set(key("i"), grant(1, seconds(15), seconds(60)))

@@ -70,7 +70,7 @@ func (e *entry) next(now time.Duration) (at time.Duration, ok bool) {
 // it comes late by more than [Pause], the process itself was paused and the
 // table's time with it.
 func (t *Table) Tick() (changed []rollcall.Key) {
-	if !t.begun.Load() {
+	if !t.begun.Load() || t.ended.Load() {
 		return nil
 	}
 	t.mu.Lock()

@@ -190,8 +190,9 @@ func (r *Registry) Run(ctx context.Context) error {
 	return err
 }
 
-// EndStreams ends all watches and long polls, so that the doors can close.
-func (r *Registry) EndStreams() { r.hub.Close() }
+// EndStreams ends all watches and long polls, so that the doors can close. Who is not
+// heard from any more then was sent elsewhere.
+func (r *Registry) EndStreams() { r.live.Leases.End(); r.hub.Close() }
 
 // WaitSynced returns once the registry has read its log.
 func (r *Registry) WaitSynced(ctx context.Context) error { return r.applied.Wait(ctx, 0) }
