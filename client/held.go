@@ -104,13 +104,19 @@ func (m *memory) holding() []rollcall.Key {
 	})
 }
 
-// expired returns the removals of what was held for long enough.
-func (m *memory) expired(now time.Time) (gone []Event) {
+// expired returns the removals of what was held for long enough. While others are still
+// being told of, who is not yet may be among those that follow: it is a bookmark that says
+// that there are none, unless it takes twice as long.
+func (m *memory) expired(now time.Time, current bool) (gone []Event) {
 	if len(m.held) == 0 {
 		return nil
 	}
 	for _, key := range m.holding() {
-		if m.held[key].After(now) {
+		until := m.held[key]
+		if !current {
+			until = until.Add(holdFor)
+		}
+		if until.After(now) {
 			continue
 		}
 		ev := Event{Type: EventRemove, Revision: m.revision, ID: key.ID, Reason: "not registered again within " + holdFor.String()}

@@ -154,5 +154,5 @@ func (p *cursor) pass(ev *Event) []Event {
 	case ev.Type != EventWeights:
 		p.loose = true
 	}
-	return p.memory.expired(now)
+	return p.memory.expired(now, ev.Type == EventBookmark)
 }

@@ -423,7 +423,10 @@ func TestKeptWeightsAreThoseOfTheVerdict(t *testing.T) {
 	other := rollcall.Instance{Namespace: "dr", Service: "spare", ID: "s-1"}
 	m.see(&Event{Type: EventSnapshot, Instances: []rollcall.Instance{other}}, false, now)
 	m.see(&Event{Type: EventReset}, true, now)
-	gone := m.expired(now.Add(holdFor))
+	if gone := m.expired(now.Add(2*holdFor-1), false); len(gone) != 0 {
+		t.Errorf("%+v is told to be gone while there is more to be told of", gone)
+	}
+	gone := m.expired(now.Add(holdFor), true)
 	if len(gone) != 1 || gone[0].Namespace != "dr" || gone[0].Service != "spare" || gone[0].ID != "s-1" {
 		t.Errorf("at last %+v is told to be gone", gone)
 	}
