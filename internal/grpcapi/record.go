@@ -134,7 +134,7 @@ func (e *records) result(b *watch.Batch) {
 // changes writes a batch of changes, in order of their revisions. Instances
 // that got the same verdict share a change, that of the newest of them.
 func (e *records) changes(b *watch.Batch) {
-	groups := grouped(b.Changes)
+	groups := b.Verdicts()
 	var at int
 	e.buf, at = open(e.buf, fieldChanges)
 	e.buf = appendInt(e.buf, 1, uint64(b.Revision))
@@ -142,11 +142,11 @@ func (e *records) changes(b *watch.Batch) {
 		c := &b.Changes[n]
 		alike := [][]int{nil} // the changes of each verdict that is written here
 		if c.Kind == watch.Health {
-			g := groups[verdictOf(c)]
-			if g.last != n {
+			g := groups[c.Verdict()]
+			if g.Last != n {
 				continue
 			}
-			alike = slices.Collect(slices.Chunk(g.members, mostIDs))
+			alike = slices.Collect(slices.Chunk(g.Members, mostIDs))
 		}
 		for _, members := range alike {
 			if len(e.buf)-at >= mostRecord {
@@ -250,37 +250,6 @@ func (e *records) weighed(b *watch.Batch) {
 
 // mostIDs is how many ids stand together at most.
 const mostIDs = 1024
-
-// verdict is what instances of one change have in common.
-type verdict struct {
-	service rollcall.ServiceKey
-	status  rollcall.Status
-	reason  string
-}
-
-func verdictOf(c *watch.Change) verdict {
-	return verdict{c.Service, c.Item.Status(), c.Item.Reason()}
-}
-
-// group is where in a batch the changes of one verdict are.
-type group struct {
-	members []int
-	last    int
-}
-
-func grouped(changes []watch.Change) map[verdict]group {
-	var groups map[verdict]group
-	for n := range changes {
-		if c := &changes[n]; c.Kind == watch.Health {
-			if groups == nil {
-				groups = map[verdict]group{}
-			}
-			v := verdictOf(c)
-			groups[v] = group{append(groups[v].members, n), n}
-		}
-	}
-	return groups
-}
 
 func shown(s *watch.Shown) *catalog.Shown {
 	if s == nil {

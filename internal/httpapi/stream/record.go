@@ -82,7 +82,7 @@ func (e *records) bookmark(r rollcall.Revision) {
 // changes writes a batch of changes, in order of their revisions. Instances
 // that got the same verdict share a record, that of the newest of them.
 func (e *records) changes(b *watch.Batch) {
-	groups := grouped(b.Changes)
+	groups := b.Verdicts()
 	for n := range b.Changes {
 		c := &b.Changes[n]
 		complete := rollcall.Revision(0)
@@ -102,15 +102,15 @@ func (e *records) changes(b *watch.Batch) {
 			e.text("id", c.ID)
 			e.text("reason", departure(c))
 		case watch.Health:
-			g := groups[verdictOf(c)]
-			if g.last != n {
+			g := groups[c.Verdict()]
+			if g.Last != n {
 				continue
 			}
 			e.begin("health")
 			e.service(c.Service)
 			e.revision(c.Revision)
 			e.buf = append(e.buf, `,"ids":[`...)
-			for i, at := range g.members {
+			for i, at := range g.Members {
 				if i > 0 {
 					e.buf = append(e.buf, ',')
 				}
@@ -121,7 +121,7 @@ func (e *records) changes(b *watch.Batch) {
 			if why := c.Item.Reason(); why != "" {
 				e.text("reason", quote.Shorten(why, maxReason))
 			}
-			e.weights(b, g.members)
+			e.weights(b, g.Members)
 		}
 		if complete != 0 {
 			e.token(complete)
@@ -172,37 +172,6 @@ func (e *records) weighed(b *watch.Batch) {
 	}
 	e.buf = append(e.buf, '}')
 	e.end(0)
-}
-
-// verdict is what instances of one record have in common.
-type verdict struct {
-	service rollcall.ServiceKey
-	status  rollcall.Status
-	reason  string
-}
-
-func verdictOf(c *watch.Change) verdict {
-	return verdict{c.Service, c.Item.Status(), c.Item.Reason()}
-}
-
-// group is where in a batch the changes of one verdict are.
-type group struct {
-	members []int
-	last    int
-}
-
-func grouped(changes []watch.Change) map[verdict]group {
-	var groups map[verdict]group
-	for n := range changes {
-		if c := &changes[n]; c.Kind == watch.Health {
-			if groups == nil {
-				groups = map[verdict]group{}
-			}
-			v := verdictOf(c)
-			groups[v] = group{append(groups[v].members, n), n}
-		}
-	}
-	return groups
 }
 
 func shown(s *watch.Shown) *catalog.Shown {
