@@ -53,9 +53,11 @@ type (
 		Key      Key
 		Override *Override
 	}
-	// SettingsPut sets a service's settings, or clears them if nil.
+	// SettingsPut sets a service's settings, or clears them if nil. In a state it
+	// has the name that the service is shown by.
 	SettingsPut struct {
 		Service  ServiceKey
+		Name     string // "": the key's
 		Settings *Settings
 	}
 	// GuardPut begins a guard on a service, or with a zero Service on everything;

@@ -271,7 +271,9 @@ func (c *Catalog) change(ch *rollcall.Change) error {
 	case rollcall.SettingsPut:
 		v := c.touch(b.Service, ch)
 		was := v.Image()
-		v.settings = b.Settings
+		if v.settings = b.Settings; b.Name != "" {
+			v.name = b.Name
+		}
 		c.decided(ch, b.Service, was)
 	case rollcall.GuardPut:
 		c.guard(ch, b)

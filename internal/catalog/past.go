@@ -55,13 +55,13 @@ func (v *View) Image() string {
 	if v == nil || v.settings == nil {
 		return ""
 	}
-	return v.marker()
+	return v.known()
 }
 
-// marker is the image of a service's settings, set or not: that the service is
+// known is the image of a service's settings, set or not: that the service is
 // known is in it.
-func (v *View) marker() string {
-	c := rollcall.Change{Revision: v.revision, Body: rollcall.SettingsPut{Service: *v.key, Settings: v.settings}}
+func (v *View) known() string {
+	c := rollcall.Change{Revision: v.revision, Body: v.marker()}
 	return string(record.AppendToEntry(record.AppendEntry(nil, max(v.revision, 1), 0, nil), &c))
 }
 
@@ -131,7 +131,7 @@ func (c *Catalog) Past(now *Snapshot, service rollcall.ServiceKey, before map[ro
 				}
 			}
 		}
-		marker := rollcall.Change{At: v.changed, Revision: v.revision, Body: rollcall.SettingsPut{Service: *v.key, Settings: v.settings}}
+		marker := rollcall.Change{At: v.changed, Revision: v.revision, Body: v.marker()}
 		switch image, ok := before[rollcall.Key{ServiceKey: *v.key}]; {
 		case len(changed[*v.key]) == 0:
 			page = append(page, marker)

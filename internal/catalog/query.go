@@ -64,7 +64,7 @@ func (c *Catalog) query(ch *rollcall.Change, b rollcall.QueryPut) {
 	}
 	var was string // nothing of a query, for the past is asked with what is there now
 	if v := c.next.viewOrDraft(c.drafts, b.Name); v != nil {
-		was = v.marker()
+		was = v.known()
 	}
 	c.decided(ch, b.Name, was)
 }

@@ -130,12 +130,20 @@ func (s *Snapshot) State() iter.Seq[rollcall.Change] {
 // when the verdict has been what it is.
 const slotSince rollcall.Slot = "since"
 
+// marker says that the service is known, and its name where no instance has it.
+func (v *View) marker() rollcall.SettingsPut {
+	m := rollcall.SettingsPut{Service: *v.key, Settings: v.settings}
+	if v.items.Len() == 0 && v.name != v.key.Service {
+		m.Name = v.name
+	}
+	return m
+}
+
 // state yields first the settings, set or not: they say that the service is
 // known, and since which revision and time it is as it is. Then the instances,
 // then what is known of them, then overrides, then since when the verdicts are.
 func (v *View) state(yield func(rollcall.Change) bool) bool {
-	marker := rollcall.SettingsPut{Service: *v.key, Settings: v.settings}
-	if !yield(rollcall.Change{At: v.changed, Revision: v.revision, Body: marker}) {
+	if !yield(rollcall.Change{At: v.changed, Revision: v.revision, Body: v.marker()}) {
 		return false
 	}
 	var findings, since healthGroups

@@ -118,7 +118,9 @@ func AppendChange(b []byte, c *rollcall.Change) []byte {
 			b = shut(appendOverride(b, o), at)
 		}
 	case rollcall.SettingsPut:
-		b = appendKey(b, kindSettings, v.Service.Namespace, v.Service.Service)
+		if b = appendKey(b, kindSettings, v.Service.Namespace, v.Service.Service); v.Name != "" {
+			b = appendTextAlways(b, 7, v.Name)
+		}
 		if s := v.Settings; s != nil {
 			// Without a field set it is an empty body, which is not the same as none.
 			b, at = open(b, 8)
@@ -224,7 +226,9 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 	switch kind {
 	case kindInstance, kindHealth, kindOverride:
 		wrong = n != 3
-	case kindSettings, kindGuard, kindQuery:
+	case kindSettings:
+		wrong = n != 2 && n != 3
+	case kindGuard, kindQuery:
 		wrong = n != 2
 	}
 	if wrong {
@@ -249,10 +253,10 @@ func ParseChange(s string) (c rollcall.Change, err error) {
 		c.Body, err = parseOverride(instance, body)
 	case kindSettings:
 		if !hasBody {
-			c.Body = rollcall.SettingsPut{Service: service}
+			c.Body = rollcall.SettingsPut{Service: service, Name: parts[2]}
 			break
 		}
-		c.Body, err = parseSettings(service, body)
+		c.Body, err = parseSettings(service, parts[2], body)
 	case kindGuard:
 		if !hasBody {
 			c.Body = rollcall.GuardPut{Service: service}
@@ -334,7 +338,7 @@ func parseOverride(key rollcall.Key, s string) (v rollcall.OverridePut, err erro
 	return rollcall.OverridePut{Key: key, Override: o}, err
 }
 
-func parseSettings(service rollcall.ServiceKey, body string) (v rollcall.SettingsPut, err error) {
+func parseSettings(service rollcall.ServiceKey, name, body string) (v rollcall.SettingsPut, err error) {
 	s := new(rollcall.Settings)
 	err = each(body, func(f field) error {
 		switch f.num {
@@ -349,7 +353,7 @@ func parseSettings(service rollcall.ServiceKey, body string) (v rollcall.Setting
 		}
 		return nil
 	})
-	return rollcall.SettingsPut{Service: service, Settings: s}, err
+	return rollcall.SettingsPut{Service: service, Name: name, Settings: s}, err
 }
 
 func parseGuard(service rollcall.ServiceKey, body string) (v rollcall.GuardPut, err error) {

@@ -122,7 +122,7 @@ func TestParseRefuses(t *testing.T) {
 		"health with a short key":      change(kindHealth, 2, appendInt(nil, 1, 1)),
 		"override with a short key":    change(kindOverride, 2, nil),
 		"settings with a short key":    change(kindSettings, 1, nil),
-		"settings with a long key":     change(kindSettings, 3, nil),
+		"settings with a long key":     change(kindSettings, 4, nil),
 		"health without a body":        change(kindHealth, 3, nil),
 		"health without a status":      change(kindHealth, 3, reason),
 		"health with status 0":         change(kindHealth, 3, appendIntAlways(nil, 1, 0)),

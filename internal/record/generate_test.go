@@ -158,7 +158,7 @@ func (g *generator) change() rollcall.Change {
 		}
 		c.Body = rollcall.OverridePut{Key: i.Key(), Override: o}
 	case 6:
-		c.Body = rollcall.SettingsPut{Service: i.Key().ServiceKey}
+		c.Body = rollcall.SettingsPut{Service: i.Key().ServiceKey, Name: g.text()}
 	case 7:
 		s := &rollcall.Settings{}
 		for _, f := range []**float64{&s.GuardShare, &s.Panic, &s.PositionRate} {
@@ -169,7 +169,7 @@ func (g *generator) change() rollcall.Change {
 		if g.some() {
 			s.DNSTTL = new(rollcall.Duration(g.IntN(2)))
 		}
-		c.Body = rollcall.SettingsPut{Service: i.Key().ServiceKey, Settings: s}
+		c.Body = rollcall.SettingsPut{Service: i.Key().ServiceKey, Name: g.text(), Settings: s}
 	case 8:
 		c.Body = rollcall.GuardPut{Service: i.Key().ServiceKey}
 	case 9:

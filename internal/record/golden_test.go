@@ -72,6 +72,7 @@ func later() []golden {
 			Failover: []rollcall.QueryTarget{{Namespace: "eu", Service: "payments", Near: "x"}},
 		}})},
 		{"query-removed", c(rollcall.QueryPut{Name: service})},
+		{"settings-named", c(rollcall.SettingsPut{Service: service, Name: "Payments"})},
 		{"instance-vouched", c(rollcall.InstancePut{Key: rollcall.NewKey("", "payments", "p-1"), Record: Pack(&rollcall.Instance{Address: "127.0.0.1", Vouched: true})})},
 	}
 }
