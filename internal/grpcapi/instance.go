@@ -2,12 +2,15 @@ package grpcapi
 
 import (
 	"context"
+	"slices"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rollcall-registry/rollcall"
 	pb "github.com/rollcall-registry/rollcall/api/rollcall/v1"
 	"github.com/rollcall-registry/rollcall/internal/grpcapi/form"
+	"github.com/rollcall-registry/rollcall/internal/record"
 )
 
 // register creates or replaces instances. One alone has the call's error.
@@ -48,12 +51,23 @@ func (s *Server) registerOne(ctx context.Context, raw []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pb.RegisterResponse{Results: []*pb.Registered{registered(&is, created)}}, nil
+	return encoded(appendRegistered(nil, 1, &is, created)), nil
 }
 
-// registered returns how one is told that its instance is registered.
-func registered(i *rollcall.Instance, created bool) *pb.Registered {
-	return &pb.Registered{Key: pb.FromKey(i.Key()), Created: created, Revision: uint64(i.Revision), Instance: pb.FromInstance(i)}
+// appendRegistered writes how one is told that its instance is registered.
+func appendRegistered(b []byte, num protowire.Number, i *rollcall.Instance, created bool) []byte {
+	b, at := open(slices.Grow(b, usualInstance), num)
+	b = appendKey(b, i.Key())
+	b = appendInt(appendBool(b, 2, created), 3, uint64(i.Revision))
+	b, inner := open(b, 5)
+	return shut(shut(record.AppendRegistered(b, i), inner), at)
+}
+
+func appendKey(b []byte, k rollcall.Key) []byte {
+	b, at := open(b, 1)
+	b = appendText(b, 1, k.Service)
+	b = appendText(b, 2, k.ID)
+	return shut(appendText(b, 3, k.Namespace), at)
 }
 
 // refused is one of many registrations that something is wrong with.
@@ -105,15 +119,12 @@ const usualResult = 64
 // appendResult writes one of the results of a RegisterResponse.
 func (s *Server) appendResult(b []byte, r *rollcall.Registration) []byte {
 	b, at := open(b, 1)
-	b, inner := open(b, 1)
-	b = appendText(b, 1, r.Key.Service)
-	b = appendText(b, 2, r.Key.ID)
-	b = shut(appendText(b, 3, r.Key.Namespace), inner)
+	b = appendKey(b, r.Key)
 	if r.Err == nil {
 		b = appendBool(b, 2, r.Created)
 		return shut(appendInt(b, 3, uint64(r.Revision)), at)
 	}
-	b, inner = open(b, 4)
+	b, inner := open(b, 4)
 	b, _ = proto.MarshalOptions{}.MarshalAppend(b, s.detail("a registration", r.Key, r.Err)) // its text is UTF-8
 	return shut(shut(b, inner), at)
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/rollcall-registry/rollcall"
 	pb "github.com/rollcall-registry/rollcall/api/rollcall/v1"
+	"github.com/rollcall-registry/rollcall/internal/grpcapi/form"
 )
 
 // session serves a session for as long as its stream lasts.
@@ -60,7 +62,7 @@ func (st *sitting) receive() (err error) {
 
 // next waits for the next message and does it. Behind the first one, it is waited
 // for as long as the session's TTL.
-func (st *sitting) next(do func(*pb.SessionRequest) error) error {
+func (st *sitting) next(do func([]byte) error) error {
 	if st.session != nil {
 		ttl := st.session.TTL()
 		st.waits = time.Now()
@@ -70,12 +72,12 @@ func (st *sitting) next(do func(*pb.SessionRequest) error) error {
 			st.silence.Reset(ttl)
 		}
 	}
-	m := new(pb.SessionRequest)
-	return st.conversation.receive(&in{most: st.most, decode: decoder(m)}, func() error {
+	in := &in{most: st.most, decode: func([]byte) error { return nil }}
+	return st.conversation.receive(in, func() error {
 		if st.silence != nil {
 			st.silence.Stop()
 		}
-		return do(m)
+		return do(in.raw)
 	})
 }
 
@@ -88,7 +90,11 @@ func (st *sitting) quiet() {
 }
 
 // open does what the first message says.
-func (st *sitting) open(m *pb.SessionRequest) error {
+func (st *sitting) open(b []byte) error {
+	m := new(pb.SessionRequest)
+	if err := decoder(m)(b); err != nil {
+		return err
+	}
 	open := m.GetOpen()
 	if open == nil {
 		return rollcall.Invalid("open", "the first message of a session says open")
@@ -142,13 +148,22 @@ func (st *sitting) part(err error, over bool) {
 }
 
 // heard does what a message says. An error ends the stream.
-func (st *sitting) heard(m *pb.SessionRequest) error {
+func (st *sitting) heard(b []byte) error {
+	if ref, instance, ok := form.Registration(b); ok {
+		st.session.Alive()
+		return st.register(ref, instance)
+	}
+	m := new(pb.SessionRequest)
+	if err := decoder(m)(b); err != nil {
+		return err
+	}
 	st.session.Alive()
 	switch say := m.Say.(type) {
 	case *pb.SessionRequest_Open:
 		return st.refuse(m.Ref, rollcall.Key{}, rollcall.Invalid("open", "is said by the first message of a stream, and by no other"))
 	case *pb.SessionRequest_Register:
-		return st.register(m.Ref, say.Register)
+		i, wrong := say.Register.Domain()
+		return st.enter(m.Ref, &i, wrong)
 	case *pb.SessionRequest_Report:
 		return st.report(m.Ref, say.Report)
 	case *pb.SessionRequest_Goodbye:
@@ -157,20 +172,30 @@ func (st *sitting) heard(m *pb.SessionRequest) error {
 	return nil
 }
 
-func (st *sitting) register(ref uint64, m *pb.Instance) error {
-	i, err := m.Domain()
-	key := i.Key()
-	if err != nil {
-		return st.refuse(ref, key, err)
+func (st *sitting) register(ref uint64, instance []byte) (err error) {
+	wrong := form.Instance(instance, func(i *rollcall.Instance, wrong error) { err = st.enter(ref, i, wrong) })
+	if wrong != nil {
+		return undecodable("SessionRequest", wrong)
 	}
-	settle(&i, caller(st.ctx).Addr())
+	return err
+}
+
+// enter registers an instance, unless it is wrong.
+func (st *sitting) enter(ref uint64, i *rollcall.Instance, wrong error) error {
+	key := i.Key()
+	if wrong != nil {
+		return st.refuse(ref, key, wrong)
+	}
+	settle(i, caller(st.ctx).Addr())
 	if _, known := st.keys[key]; !known && len(st.keys) >= st.s.o.MaxSession {
 		return st.refuse(ref, key, &rollcall.Error{
 			Kind: rollcall.ErrTooMany, Field: "register",
 			Detail: fmt.Sprintf("a session has room for %d instances; register more in another one", st.s.o.MaxSession),
 		})
 	}
-	is, created, err := st.session.Register(st.ctx, i, 0)
+	// The rest of the message must not stay as long as they do.
+	i.Service, i.ID, i.Namespace = strings.Clone(i.Service), strings.Clone(i.ID), strings.Clone(i.Namespace)
+	is, created, err := st.session.Register(st.ctx, *i, 0)
 	if err != nil {
 		return st.refuse(ref, key, err)
 	}
@@ -178,7 +203,7 @@ func (st *sitting) register(ref uint64, m *pb.Instance) error {
 		st.keys = map[rollcall.Key]struct{}{}
 	}
 	st.keys[is.Key()] = struct{}{}
-	return st.send(&pb.SessionResponse{Ref: ref, Say: &pb.SessionResponse_Registered{Registered: registered(&is, created)}})
+	return st.send(encoded(appendRegistered(appendInt(nil, 1, ref), 3, &is, created)))
 }
 
 func (st *sitting) report(ref uint64, m *pb.Renewal) error {

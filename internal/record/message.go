@@ -2,6 +2,7 @@ package record
 
 import (
 	"math"
+	"unsafe"
 
 	"github.com/rollcall-registry/rollcall"
 )
@@ -46,6 +47,21 @@ func AppendMessage(b []byte, key rollcall.Key, r rollcall.Record, a *Added) []by
 		b = shut(appendDouble(appendDouble(b, 1, p.Lat), 2, p.Lon), inner)
 	}
 	return appendAdded(appendText(b, 20, key.ID), a, weight)
+}
+
+// AppendRegistered appends an instance, as it is shown to who has registered it, as
+// [AppendMessage] does. Its load is not in it.
+func AppendRegistered(b []byte, i *rollcall.Instance) []byte {
+	var buf [512]byte // kept off the heap
+	a := Added{
+		Revision: i.Revision, Incarnation: i.Incarnation, RegisteredAt: i.RegisteredAt,
+		EffectiveWeight: i.EffectiveWeight, Kilometres: i.Distance,
+	}
+	if i.Health != nil {
+		a.Health = *i.Health
+	}
+	packed := AppendInstance(buf[:0], i)
+	return AppendMessage(b, i.Key(), rollcall.Record(unsafe.String(unsafe.SliceData(packed), len(packed))), &a)
 }
 
 func appendAdded(b []byte, a *Added, weight uint64) []byte {

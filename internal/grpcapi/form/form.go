@@ -10,10 +10,8 @@ import (
 	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/rollcall-registry/rollcall"
-	pb "github.com/rollcall-registry/rollcall/api/rollcall/v1"
 )
 
 // field is one decoded field of a message: n for numbers, b for anything that has
@@ -140,21 +138,7 @@ func (r *Reader) Instances(b []byte, most int, do func(i *rollcall.Instance, wro
 			do(&i, &rollcall.Error{Kind: rollcall.ErrTooLarge, Detail: fmt.Sprintf("the instance has %d bytes; %d are the limit", len(b), most)})
 			return err
 		}
-		plain, wrong, err := r.instance(b)
-		switch {
-		case err != nil:
-			return err
-		case plain:
-			do(&r.i, wrong)
-			return nil
-		}
-		m := new(pb.Instance)
-		if err := proto.Unmarshal(b, m); err != nil {
-			return err
-		}
-		i, wrong := m.Domain()
-		do(&i, wrong)
-		return nil
+		return r.one(b, do)
 	})
 }
 
