@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rollcall-registry/rollcall"
@@ -77,16 +76,30 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch m := v.(type) {
 	case encoded:
 		return mem.BufferSlice{mem.SliceBuffer(m)}, nil
-	case told:
-		head := make([]byte, 0, 11)
-		if m.subscription != 0 {
-			head = protowire.AppendVarint(protowire.AppendTag(head, 1, protowire.VarintType), m.subscription)
-		}
-		return mem.BufferSlice{mem.SliceBuffer(head), mem.SliceBuffer(m.record)}, nil
+	case *told:
+		return mem.BufferSlice{head(m.subscription), mem.SliceBuffer(m.record)}, nil
 	}
 	b, err := proto.Marshal(v.(proto.Message))
 	return mem.BufferSlice{mem.SliceBuffer(b)}, err
 }
+
+// heads are those of the numbers that most subscriptions have.
+var heads = func() (all [32]mem.Buffer) {
+	for n := range all {
+		all[n] = newHead(uint64(n))
+	}
+	return all
+}()
+
+// head returns the field that a subscription's messages begin with.
+func head(subscription uint64) mem.Buffer {
+	if subscription < uint64(len(heads)) {
+		return heads[subscription]
+	}
+	return newHead(subscription)
+}
+
+func newHead(subscription uint64) mem.Buffer { return mem.SliceBuffer(appendInt(nil, 1, subscription)) }
 
 // decoder returns what decodes a message of the API.
 func decoder(m proto.Message) func([]byte) error {

@@ -266,28 +266,7 @@ func (c *conversation) receive(m *in, do func() error) error {
 	if !c.seldom {
 		return m.done(do)
 	}
-	return elsewhere(func() error { return m.done(do) })
-}
-
-// elsewhere does something on another stack, and waits for it. A stack that has
-// grown stays large, and there is one for each stream that is waited on: what is
-// done only now and then leaves it small.
-func elsewhere(do func() error) (err error) {
-	done := make(chan any, 1)
-	go func() {
-		defer func() {
-			p := recover()
-			if p != nil {
-				p = fmt.Sprintf("%v\n%s", p, debug.Stack())
-			}
-			done <- p
-		}()
-		err = do()
-	}()
-	if p := <-done; p != nil {
-		panic(p)
-	}
-	return err
+	return c.s.aside.Do(func() error { return m.done(do) })
 }
 
 // send sends a message. A client that does not take what it is sent loses the

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/tap"
 
 	"github.com/rollcall-registry/rollcall/internal/auth"
+	"github.com/rollcall-registry/rollcall/internal/grpcapi/aside"
 	"github.com/rollcall-registry/rollcall/internal/grpcapi/sender"
 )
 
@@ -67,6 +68,7 @@ type Server struct {
 	began   time.Time
 
 	apart   sync.WaitGroup // what receives beside its handler
+	aside   *aside.Pool    // for what is received seldom
 	senders *sender.Pool   // of watches
 
 	stopping context.Context // ends when the server stops
@@ -93,7 +95,7 @@ func New(reg Registry, o Options) *Server {
 	s := &Server{reg: reg, o: o.withDefaults(), health: health.NewServer(), began: time.Now().Add(-1)} // so that no time since is 0
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.metrics = newMetrics(o.Registerer, methods())
-	s.senders = sender.New(s.news)
+	s.senders, s.aside = sender.New(s.news), aside.New()
 
 	s.grpc = grpc.NewServer(
 		grpc.ForceServerCodecV2(codec{}),
@@ -156,6 +158,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 	defer stop()
 	s.grpc.GracefulStop()
 	s.apart.Wait()
+	s.aside.End()
 	s.senders.End()
 }
 

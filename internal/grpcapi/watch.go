@@ -25,6 +25,7 @@ type watching struct {
 	*conversation
 	group *watch.Group
 	from  string
+	out   told // what goes out, for who has the turn
 
 	mu   sync.Mutex // guards what follows
 	subs map[uint64]*subscription
@@ -333,7 +334,9 @@ func (w *watching) records(sub *subscription) *records {
 // pass sends records, each by itself.
 func (w *watching) pass(sub *subscription, all []byte) error {
 	for record := range each(all) {
-		if err := w.put(told{sub.number, record}); err != nil {
+		w.out = told{sub.number, record}
+		err := w.put(&w.out)
+		if w.out.record = nil; err != nil {
 			return err
 		}
 	}
