@@ -13,14 +13,14 @@ import (
 // instances take twice the memory that it needs, and collects a small one many
 // times a second. Here the garbage that may pile up follows what is made of it:
 // two seconds' worth and, so that the collector does not take ever more of the
-// processor, two more for each 100 MiB of stacks that it has to look at, of which
+// processor, two more for each 25 MiB of stacks that it has to look at, of which
 // open streams have more than of anything else; within bounds.
 const (
 	garbageSeconds    = 2
-	garbageFor        = 100 << 20 // of stacks
+	garbageFor        = 25 << 20 // of stacks
 	garbageLeast      = 16 << 20
 	garbageLeastShare = 0.2      // of what is alive
-	garbageMost       = 64 << 20 // or as much as is alive
+	garbageMost       = 64 << 20 // or as much as is alive, of stacks too
 	// Below this Go takes the percentage of this much.
 	smallestHeap = 4 << 20
 )
@@ -31,7 +31,7 @@ func garbagePercent(live, stacks, rate float64) int {
 	live = max(live, smallestHeap)
 	seconds := garbageSeconds * (1 + stacks/garbageFor)
 	least := max(garbageLeast, garbageLeastShare*live)
-	most := max(garbageMost, live)
+	most := max(garbageMost, live+stacks)
 	return int(100 * min(max(seconds*rate, least), most) / (live + stacks))
 }
 
