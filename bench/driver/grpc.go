@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 
@@ -36,8 +37,7 @@ func (m Messages) Append(dst []byte, next func() (service, id int)) []byte {
 		service, id := next()
 		dst = m.item.Append(dst, service, id)
 	}
-	size := len(dst) - at
-	dst[at-4], dst[at-3], dst[at-2], dst[at-1] = byte(size>>24), byte(size>>16), byte(size>>8), byte(size)
+	binary.BigEndian.PutUint32(dst[at-4:], uint32(len(dst)-at))
 	return dst
 }
 
@@ -70,6 +70,34 @@ func RollcallInstance(service, id, lease string) *pb.Instance {
 // RollcallRegistrations returns registrations of n instances at a time.
 func RollcallRegistrations(n int) Messages {
 	return messages(RollcallInstance("service-"+wire.FilledService, "i-"+wire.FilledID, longLease), n)
+}
+
+// News makes messages of a session that register its instance, with another build each time.
+type News struct{ instance wire.Template }
+
+// RollcallSessionNews is [RollcallNewsOf] as sessions over gRPC say it.
+func RollcallSessionNews() News {
+	i := RollcallInstance("service-"+wire.FilledService, "i-0000"+wire.FilledService, `"lease":{"mode":"session"}`)
+	for _, p := range i.Metadata {
+		if p.Name == "build" {
+			p.Value = wire.FilledID
+		}
+	}
+	text, err := proto.Marshal(&pb.SessionRequest{Say: &pb.SessionRequest_Register{Register: i}})
+	if err != nil {
+		panic(err) // our own message: cannot be
+	}
+	return News{wire.ParseFilled(string(text))}
+}
+
+// Append appends a message, as it goes over a stream, whose ref is the number of the change.
+func (n News) Append(dst []byte, service, change int) []byte {
+	dst = append(dst, 0, 0, 0, 0, 0)
+	at := len(dst)
+	dst = protowire.AppendVarint(protowire.AppendTag(dst, 1, protowire.VarintType), uint64(change))
+	dst = n.instance.Append(dst, service, change)
+	binary.BigEndian.PutUint32(dst[at-4:], uint32(len(dst)-at))
+	return dst
 }
 
 // RollcallSubscribe returns a subscription of a service as it goes over a stream.

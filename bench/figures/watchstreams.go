@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rollcall-registry/rollcall/bench/driver"
 	"github.com/rollcall-registry/rollcall/bench/load"
 	"github.com/rollcall-registry/rollcall/bench/proc"
 	"github.com/rollcall-registry/rollcall/bench/report"
-	"github.com/rollcall-registry/rollcall/bench/wire"
 )
 
 // T5: 40,000 streams of gRPC on 400 connections have 10,000 changes a second, each of ten
@@ -27,11 +25,8 @@ var watchStreams = Figure{
 		if b.Short {
 			w.Conns = 80
 		}
-		n := newNews(w.Services)
-		l := wire.Load{Addr: s.Addr, Conns: 64, Patience: 5 * time.Second, Source: n.source(driver.RollcallNewsOf(s.Addr))}
-		filling := l
-		filling.Total = w.Services
-		if _, err := filling.Run(); err != nil {
+		c := &changers{Addr: s.GRPC, Conns: 64, Sessions: w.Services}
+		if err := c.open(); err != nil {
 			return err
 		}
 		b.progress("opening %d streams", w.Conns*w.Streams)
@@ -41,10 +36,9 @@ var watchStreams = Figure{
 		}
 		each := w.Conns * w.Streams / w.Services
 		for _, rate := range watchStreamsRates {
-			l.Rate = float64(rate)
 			p := Params{"connections": w.Conns, "streams": w.Conns * w.Streams, "services": w.Services, "watchers_of_each": each,
 				"changes_per_second": rate, "arrivals": "poisson"}
-			if err := b.Interleave(watchStreamsRow(rate), p, streamsSide(s, g, n, l, each)); err != nil {
+			if err := b.Interleave(watchStreamsRow(rate), p, streamsSide(s, g, c, float64(rate), each)); err != nil {
 				return err
 			}
 		}
@@ -67,31 +61,27 @@ func watchStreamsRows() (rows []report.Row) {
 
 // streamsSide returns a side that makes changes and counts when each of their watchers had
 // them. Of two changes of one instance, a watcher may be told the later one alone.
-func streamsSide(s, g Server, n *news, l wire.Load, watchers int) Side {
+func streamsSide(s, g Server, c *changers, rate float64, watchers int) Side {
 	return Side{"rollcall", func(w load.Window) (report.Sample, error) {
 		sample, err := s.watch(w, func(w load.Window) (report.Sample, error) {
-			begin := time.Now().Add(w.Ramp)
-			l.Window = w
-			r, err := l.Run()
-			if err != nil {
+			if err := c.run(rate, w); err != nil {
 				return report.Sample{}, err
 			}
-			due := n.take(begin, begin.Add(w.Length))
-			ack := float64(r.Latency.Quantile(0.99)) / 1e6
-			r.Latency, r.Done = load.Histogram{}, 0
-			expected := int64(len(due) * watchers)
+			r := &load.Result{Length: w.Length}
+			expected := int64(len(c.due) * watchers)
 			for deadline := time.Now().Add(5 * time.Second); r.Done < expected && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 				all, err := g.arrivals()
 				if err != nil {
 					return report.Sample{}, err
 				}
 				for _, a := range all {
-					if at, ok := due[int(a.Change)]; ok {
+					if at, ok := c.due[int(a.Change)]; ok {
 						r.Done++
 						r.Latency.Record(time.Duration(a.At - proc.Clock(at)))
 					}
 				}
 			}
+			ack := float64(c.acked()) / 1e6
 			r.Good = r.Done
 			sample := report.Of(r, 1)
 			sample.More = map[string]float64{"ack_p99_ms": ack, "merged_percent": 100 * float64(expected-r.Done) / float64(expected)}
