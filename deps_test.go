@@ -102,7 +102,7 @@ var mayImport = map[string][]string{
 
 	"internal/grpcapi":        {".", "api/rollcall/v1", "internal/auth", "internal/catalog", "internal/grpcapi/...", "internal/record", "internal/resolve", "internal/watch"},
 	"internal/grpcapi/aside":  {},
-	"internal/grpcapi/form":   {".", "api/rollcall/v1"},
+	"internal/grpcapi/form":   {".", "api/rollcall/v1", "internal/record"},
 	"internal/grpcapi/sender": {"internal/catalog", "internal/watch"},
 	"internal/sniff":          {},
 

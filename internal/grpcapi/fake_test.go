@@ -34,12 +34,14 @@ func (f *fakeCore) Register(_ context.Context, i rollcall.Instance, _ rollcall.R
 	return i, true, nil
 }
 
-func (f *fakeCore) Prepare(_ context.Context, i *rollcall.Instance) (rollcall.InstancePut, error) {
+func (f *fakeCore) Prepare(_ context.Context, i *rollcall.Instance, _ string) (rollcall.InstancePut, error) {
 	if i.Service == "" {
 		return rollcall.InstancePut{}, rollcall.Invalid("service", "is required")
 	}
 	return rollcall.InstancePut{Key: i.Key()}, nil
 }
+
+func (f *fakeCore) Limits() rollcall.Limits { return rollcall.DefaultLimits() }
 
 func (f *fakeCore) RegisterPrepared(_ context.Context, puts []rollcall.InstancePut) []rollcall.Registration {
 	rs := make([]rollcall.Registration, len(puts))

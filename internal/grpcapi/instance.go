@@ -84,12 +84,12 @@ func (s *Server) registerMany(ctx context.Context, raw []byte, n int) (any, erro
 	from := caller(ctx).Addr()
 	puts := make([]rollcall.InstancePut, 0, n)
 	var wrong []refused
-	var r form.Reader
-	err := r.Instances(raw, s.o.MaxMessage, func(i *rollcall.Instance, err error) {
+	r := form.Reader{Limits: s.reg.Limits()}
+	err := r.Instances(raw, s.o.MaxMessage, func(i *rollcall.Instance, lists string, err error) {
 		if err == nil {
 			settle(i, from)
 			var put rollcall.InstancePut
-			if put, err = s.reg.Prepare(ctx, i); err == nil {
+			if put, err = s.reg.Prepare(ctx, i, lists); err == nil {
 				puts = append(puts, put)
 				return
 			}

@@ -25,7 +25,10 @@ type Instances interface {
 	// Register creates or replaces an instance; an empty id is chosen.
 	Register(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (is rollcall.Instance, created bool, err error)
 	// Prepare completes an instance and packs it, and keeps no more of it than its names.
-	Prepare(ctx context.Context, i *rollcall.Instance) (rollcall.InstancePut, error)
+	// Lists, if there are any, are the packed form of the maps that it lacks, and right.
+	Prepare(ctx context.Context, i *rollcall.Instance, lists string) (rollcall.InstancePut, error)
+	// Limits are those of lists.
+	Limits() rollcall.Limits
 	// RegisterPrepared answers for each instance on its own.
 	RegisterPrepared(ctx context.Context, puts []rollcall.InstancePut) []rollcall.Registration
 	// Deregister removes an instance; that it is not there is no error.

@@ -96,7 +96,7 @@ func (s *Server) readMany(r *request) (all []named, puts []rollcall.InstancePut,
 			wrong = r.place(i)
 		}
 		if wrong == nil {
-			put, wrong = s.reg.Prepare(r.ctx, i)
+			put, wrong = s.reg.Prepare(r.ctx, i, "")
 		}
 		if all = append(all, named{i.Service, i.ID, wrong}); wrong == nil {
 			puts = append(puts, put)

@@ -20,7 +20,7 @@ type holding struct {
 	leave   chan struct{}
 }
 
-func (h *holding) Prepare(context.Context, *rollcall.Instance) (put rollcall.InstancePut, err error) {
+func (h *holding) Prepare(context.Context, *rollcall.Instance, string) (put rollcall.InstancePut, err error) {
 	return put, nil
 }
 

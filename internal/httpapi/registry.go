@@ -28,7 +28,8 @@ type Instances interface {
 	// Register creates or replaces an instance; an empty id is chosen.
 	Register(ctx context.Context, i rollcall.Instance, ifMatch rollcall.Revision) (is rollcall.Instance, created bool, err error)
 	// Prepare completes an instance and packs it, and keeps no more of it than its names.
-	Prepare(ctx context.Context, i *rollcall.Instance) (rollcall.InstancePut, error)
+	// Lists, if there are any, are the packed form of the maps that it lacks, and right.
+	Prepare(ctx context.Context, i *rollcall.Instance, lists string) (rollcall.InstancePut, error)
 	// RegisterPrepared answers for each instance on its own.
 	RegisterPrepared(ctx context.Context, puts []rollcall.InstancePut) []rollcall.Registration
 	// Update changes what edit changes; edit may be called again with newer

@@ -21,13 +21,12 @@ import (
 
 // Pack returns the packed form of a normalized instance, without its id and
 // what the registry adds other than the origin.
-func Pack(i *rollcall.Instance) rollcall.Record {
-	var buf [512]byte // kept off the heap
-	return rollcall.Record(AppendInstance(buf[:0], i))
-}
+func Pack(i *rollcall.Instance) rollcall.Record { return PackWith(i, "") }
 
 // AppendInstance appends the packed form of i to b.
-func AppendInstance(b []byte, i *rollcall.Instance) []byte {
+func AppendInstance(b []byte, i *rollcall.Instance) []byte { return appendInstance(b, i, "") }
+
+func appendInstance(b []byte, i *rollcall.Instance, lists string) []byte {
 	var at, inner int
 	key := i.Key()
 	if i.Service != key.Service {
@@ -44,6 +43,8 @@ func AppendInstance(b []byte, i *rollcall.Instance) []byte {
 		b = appendInt(b, 2, uint64(p.value))
 		b = shut(b, at)
 	}
+	others := from(lists, 11)
+	b = append(b, lists[:len(lists)-len(others)]...)
 	b = appendText(b, 5, i.Version)
 	b = appendText(b, 6, i.Node)
 	b = appendText(b, 7, i.Locality.Region)
@@ -70,6 +71,7 @@ func AppendInstance(b []byte, i *rollcall.Instance) []byte {
 		b = appendText(b, 2, m.value)
 		b = shut(b, at)
 	}
+	b = append(b, others...)
 	if w := i.WeightOrDefault(); w != rollcall.DefaultWeight {
 		b = appendIntAlways(b, 13, uint64(w))
 	}
@@ -106,16 +108,20 @@ func sorted[V any](buf []named[V], m map[string]V) []named[V] {
 	for name, value := range m {
 		buf = append(buf, named[V]{name, value})
 	}
-	if len(buf) > fewEntries {
-		slices.SortFunc(buf, func(a, b named[V]) int { return strings.Compare(a.name, b.name) })
-		return buf
+	byName(buf)
+	return buf
+}
+
+func byName[V any](all []named[V]) {
+	if len(all) > fewEntries {
+		slices.SortFunc(all, func(a, b named[V]) int { return strings.Compare(a.name, b.name) })
+		return
 	}
-	for i := range buf {
-		for at := i; at > 0 && buf[at].name < buf[at-1].name; at-- {
-			buf[at], buf[at-1] = buf[at-1], buf[at]
+	for i := range all {
+		for at := i; at > 0 && all[at].name < all[at-1].name; at-- {
+			all[at], all[at-1] = all[at-1], all[at]
 		}
 	}
-	return buf
 }
 
 // fewEntries are so few that they are sorted in place, on the stack.

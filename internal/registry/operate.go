@@ -12,10 +12,7 @@ import (
 // Override sets an operator's verdict on an instance, which stands until it is
 // taken back (nil) or expires.
 func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.Override) error {
-	if err := authorize(ctx, auth.Operate, key); err != nil {
-		return err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Operate, key); err != nil {
 		return err
 	}
 	if err := checkService(key.ServiceKey); err != nil {
@@ -52,10 +49,7 @@ func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.O
 
 // SetSettings replaces a service's settings; nil clears them.
 func (r *Registry) SetSettings(ctx context.Context, key rollcall.ServiceKey, s *rollcall.Settings) error {
-	if err := authorize(ctx, auth.Operate, rollcall.Key{ServiceKey: key}); err != nil {
-		return err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Operate, rollcall.Key{ServiceKey: key}); err != nil {
 		return err
 	}
 	if err := checkService(key); err != nil {
@@ -83,10 +77,7 @@ func checkService(key rollcall.ServiceKey) error {
 
 // Guards returns the guards that are on, that on everything first.
 func (r *Registry) Guards(ctx context.Context) ([]rollcall.Guard, error) {
-	if err := authorize(ctx, auth.Inspect, rollcall.Key{}); err != nil {
-		return nil, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Inspect, rollcall.Key{}); err != nil {
 		return nil, err
 	}
 	return r.live.Judge.Guards(), nil
@@ -95,10 +86,7 @@ func (r *Registry) Guards(ctx context.Context) ([]rollcall.Guard, error) {
 // EndGuard ends the guard on a service, or with the zero key that on everything:
 // whom it held is marked. It reports whether there was one.
 func (r *Registry) EndGuard(ctx context.Context, key rollcall.ServiceKey) (bool, error) {
-	if err := authorize(ctx, auth.Operate, rollcall.Key{ServiceKey: key}); err != nil {
-		return false, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Operate, rollcall.Key{ServiceKey: key}); err != nil {
 		return false, err
 	}
 	p := auth.From(ctx)

@@ -48,10 +48,7 @@ func (r *Registry) DeleteQuery(ctx context.Context, key rollcall.ServiceKey, ifM
 // and returns the one that there was. The log knows no conditions on queries, so
 // that one is written at a time.
 func (r *Registry) writeQuery(ctx context.Context, key rollcall.ServiceKey, q *rollcall.NamedQuery, ifMatch rollcall.Revision) (*rollcall.NamedQuery, error) {
-	if err := authorize(ctx, auth.Operate, rollcall.Key{ServiceKey: key}); err != nil {
-		return nil, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Operate, rollcall.Key{ServiceKey: key}); err != nil {
 		return nil, err
 	}
 	r.queries.Lock()
@@ -80,10 +77,7 @@ func (r *Registry) writeQuery(ctx context.Context, key rollcall.ServiceKey, q *r
 
 // Query returns a named query, to be read only.
 func (r *Registry) Query(ctx context.Context, key rollcall.ServiceKey) (*rollcall.NamedQuery, error) {
-	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: key}); err != nil {
-		return nil, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Read, rollcall.Key{ServiceKey: key}); err != nil {
 		return nil, err
 	}
 	if q := r.catalog.Snapshot().Query(key); q != nil {
@@ -95,10 +89,7 @@ func (r *Registry) Query(ctx context.Context, key rollcall.ServiceKey) (*rollcal
 // Queries returns up to limit named queries, in order, and a cursor for those that
 // follow. An empty namespace is all of them.
 func (r *Registry) Queries(ctx context.Context, namespace, after string, limit int) (qs []*rollcall.NamedQuery, next string, err error) {
-	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: namespace}}); err != nil {
-		return nil, "", err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Read, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: namespace}}); err != nil {
 		return nil, "", err
 	}
 	var from rollcall.ServiceKey

@@ -35,10 +35,7 @@ func (r *Registry) Position(key rollcall.Key) (p rollcall.Position, moved bool) 
 
 // Instance returns one instance, whole.
 func (r *Registry) Instance(ctx context.Context, key rollcall.Key) (rollcall.Instance, error) {
-	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: key.ServiceKey}); err != nil {
-		return rollcall.Instance{}, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Read, rollcall.Key{ServiceKey: key.ServiceKey}); err != nil {
 		return rollcall.Instance{}, err
 	}
 	s := r.catalog.Snapshot()
@@ -56,10 +53,7 @@ func (r *Registry) Instance(ctx context.Context, key rollcall.Key) (rollcall.Ins
 // Instances returns up to limit instances across services that match f, in
 // order of their keys, and a cursor for those that follow.
 func (r *Registry) Instances(ctx context.Context, f rollcall.InstanceFilter, after string, limit int) (is []rollcall.Instance, next string, err error) {
-	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: f.Namespace}}); err != nil {
-		return nil, "", err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Read, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: f.Namespace}}); err != nil {
 		return nil, "", err
 	}
 	namespace := strings.ToLower(f.Namespace)
@@ -106,10 +100,7 @@ func (r *Registry) Instances(ctx context.Context, f rollcall.InstanceFilter, aft
 // follow. An empty namespace is all of them. A time that is not zero asks for the
 // past.
 func (r *Registry) Services(ctx context.Context, namespace string, at time.Time, after string, limit int) (ss []rollcall.ServiceSummary, next string, err error) {
-	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: namespace}}); err != nil {
-		return nil, "", err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Read, rollcall.Key{ServiceKey: rollcall.ServiceKey{Namespace: namespace}}); err != nil {
 		return nil, "", err
 	}
 	namespace = strings.ToLower(namespace)
@@ -141,10 +132,7 @@ func (r *Registry) Services(ctx context.Context, namespace string, at time.Time,
 
 // Settings returns a service's settings; nil fields are defaults.
 func (r *Registry) Settings(ctx context.Context, key rollcall.ServiceKey) (rollcall.Settings, error) {
-	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: key}); err != nil {
-		return rollcall.Settings{}, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Read, rollcall.Key{ServiceKey: key}); err != nil {
 		return rollcall.Settings{}, err
 	}
 	v := r.catalog.View(key)
@@ -193,10 +181,7 @@ func (r *Registry) Status(ctx context.Context) (rollcall.ServerStatus, error) {
 
 // Backup writes the state of the log, as of now, as one file.
 func (r *Registry) Backup(ctx context.Context, w io.Writer) error {
-	if err := authorize(ctx, auth.Export, rollcall.Key{}); err != nil {
-		return err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Export, rollcall.Key{}); err != nil {
 		return err
 	}
 	s := r.catalog.Snapshot()

@@ -71,10 +71,7 @@ func (r *Registry) registerAgain(key rollcall.Key) error {
 // OpenSession opens a session, a lease that is bound to a stream, for a TTL (0:
 // the default), or takes that of a token up again; see [session.Table.Open].
 func (r *Registry) OpenSession(ctx context.Context, token string, ttl time.Duration) (*session.Session, bool, error) {
-	if err := authorize(ctx, auth.Hold, rollcall.Key{}); err != nil {
-		return nil, false, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Hold, rollcall.Key{}); err != nil {
 		return nil, false, err
 	}
 	s, resumed, err := r.session.Open(token, ttl)

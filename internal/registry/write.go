@@ -30,6 +30,14 @@ func authorize(ctx context.Context, action auth.Action, resource rollcall.Key) e
 	return auth.Authorize(auth.From(ctx), action, resource)
 }
 
+// may asks that, and then whether the log was read: before that, nothing is known.
+func (r *Registry) may(ctx context.Context, action auth.Action, resource rollcall.Key) error {
+	if err := authorize(ctx, action, resource); err != nil {
+		return err
+	}
+	return r.synced()
+}
+
 // Register creates or replaces an instance. The same registration again is a
 // renewal: no revision, unless the instance was marked, drained, or had said
 // something of itself, which ends with it. With ifMatch not 0, that must be the
@@ -95,10 +103,7 @@ func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance, how keepin
 		return key, err
 	}
 	key = i.Key()
-	if err := authorize(ctx, auth.Register, key); err != nil {
-		return key, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Register, key); err != nil {
 		return key, err
 	}
 	if v := r.catalog.View(key.ServiceKey); v != nil {
@@ -182,7 +187,7 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 	var puts []rollcall.InstancePut
 	var right []int
 	for n := range is {
-		put, err := r.Prepare(ctx, &is[n])
+		put, err := r.Prepare(ctx, &is[n], "")
 		if results[n] = (rollcall.Registration{Key: is[n].Key(), Err: err}); err == nil {
 			puts, right = append(puts, put), append(right, n)
 		}
@@ -193,14 +198,18 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 	return results
 }
 
+// Limits returns what bounds a registration.
+func (r *Registry) Limits() rollcall.Limits { return r.o.Limits }
+
 // Prepare checks a registration, completes it and packs it for
-// [Registry.RegisterPrepared]. Of i it keeps nothing but its names.
-func (r *Registry) Prepare(ctx context.Context, i *rollcall.Instance) (rollcall.InstancePut, error) {
+// [Registry.RegisterPrepared], with lists that were checked, see [record.PackWith]. Of
+// i it keeps nothing but its names.
+func (r *Registry) Prepare(ctx context.Context, i *rollcall.Instance, lists string) (rollcall.InstancePut, error) {
 	key, err := r.prepare(ctx, i, byRequest)
 	if err != nil {
 		return rollcall.InstancePut{}, err
 	}
-	return rollcall.InstancePut{Key: key, Record: record.Pack(i)}, nil
+	return rollcall.InstancePut{Key: key, Record: record.PackWith(i, lists)}, nil
 }
 
 // RegisterPrepared registers instances, each on its own. They share batches of
@@ -283,10 +292,7 @@ func (r *Registry) Update(ctx context.Context, key rollcall.Key, ifMatch rollcal
 // Move notes where an instance is: [Registry.Update] of its position alone. It
 // returns the instance and, if it has said that, its load.
 func (r *Registry) Move(ctx context.Context, key rollcall.Key, p rollcall.Position) (*catalog.Item, *rollcall.Load, error) {
-	if err := authorize(ctx, auth.Register, key); err != nil {
-		return nil, nil, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Register, key); err != nil {
 		return nil, nil, err
 	}
 	item := r.catalog.Snapshot().Item(key)
@@ -383,10 +389,7 @@ func registration(item *catalog.Item) rollcall.Instance {
 // Deregister removes an instance now. That it is not there is no error, unless
 // ifMatch asks for a revision of it.
 func (r *Registry) Deregister(ctx context.Context, key rollcall.Key, ifMatch rollcall.Revision) error {
-	if err := authorize(ctx, auth.Register, key); err != nil {
-		return err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Register, key); err != nil {
 		return err
 	}
 	old := r.catalog.Item(key)
@@ -428,10 +431,7 @@ func (r *Registry) deregisterOf(ctx context.Context, key rollcall.Key, incarnati
 // registration ends it too. A drain returns when all who are told of the service
 // know of it, or after wait, and how many they are; the end of one at once.
 func (r *Registry) Drain(ctx context.Context, key rollcall.Key, on bool, wait time.Duration) (rollcall.Barrier, error) {
-	if err := authorize(ctx, auth.Register, key); err != nil {
-		return rollcall.Barrier{}, err
-	}
-	if err := r.synced(); err != nil {
+	if err := r.may(ctx, auth.Register, key); err != nil {
 		return rollcall.Barrier{}, err
 	}
 	item := r.catalog.Item(key)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/record"
 )
 
 // field is one decoded field of a message: n for numbers, b for anything that has
@@ -58,9 +59,12 @@ func (f *field) text(to *string) error {
 	if !utf8.Valid(f.b) {
 		return errUTF8
 	}
-	*to = unsafe.String(unsafe.SliceData(f.b), len(f.b))
+	*to = share(f.b)
 	return nil
 }
+
+// share returns b as text in the same memory.
+func share(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // number sets a number, unless the field is none.
 func (f *field) number(to *uint64) {
@@ -117,9 +121,13 @@ func Each(b []byte, num protowire.Number, do func([]byte) error) (err error) {
 }
 
 // Reader decodes registrations one by one, into an instance whose maps it uses
-// again. What usual ones have it reads by itself; others it leaves to protobuf.
+// again. Plain ones it does not unpack; what usual ones have it reads by itself; others
+// it leaves to protobuf.
 type Reader struct {
+	Limits rollcall.Limits // of what is plain; zero: nothing with entries is
+
 	i        rollcall.Instance
+	lists    []byte
 	weight   uint16
 	ports    map[string]uint16
 	metadata map[string]string
@@ -130,15 +138,22 @@ type Reader struct {
 
 // Instances calls do for each instance of a RegisterRequest that holds many, of which
 // each may have most bytes. The instance is valid until do returns, but for its names,
-// which share the memory of b; wrong says what of it cannot be taken. An error is one of the whole message.
-func (r *Reader) Instances(b []byte, most int, do func(i *rollcall.Instance, wrong error)) (err error) {
+// which share the memory of b, and so are the lists that stand for its maps if it is
+// plain, see [record.ReadPlain]; wrong says what of it cannot be taken. An error is one
+// of the whole message.
+func (r *Reader) Instances(b []byte, most int, do func(i *rollcall.Instance, lists string, wrong error)) (err error) {
 	return Each(b, 1, func(b []byte) error {
 		if len(b) > most {
 			i, err := names(b)
-			do(&i, &rollcall.Error{Kind: rollcall.ErrTooLarge, Detail: fmt.Sprintf("the instance has %d bytes; %d are the limit", len(b), most)})
+			do(&i, "", &rollcall.Error{Kind: rollcall.ErrTooLarge, Detail: fmt.Sprintf("the instance has %d bytes; %d are the limit", len(b), most)})
 			return err
 		}
-		return r.one(b, do)
+		var plain bool
+		if r.lists, plain = record.ReadPlain(share(b), &r.i, r.lists[:0], r.Limits); plain {
+			do(&r.i, share(r.lists), nil)
+			return nil
+		}
+		return r.one(b, func(i *rollcall.Instance, wrong error) { do(i, "", wrong) })
 	})
 }
 
@@ -161,9 +176,9 @@ func names(b []byte) (i rollcall.Instance, err error) {
 	return i, err
 }
 
-// instance decodes one into r.i. It is not plain if it has what is left to
+// instance decodes one into r.i. It is not usual if it has what is left to
 // protobuf.
-func (r *Reader) instance(b []byte) (plain bool, wrong, err error) {
+func (r *Reader) instance(b []byte) (usual bool, wrong, err error) {
 	if r.ports == nil {
 		r.ports, r.metadata, r.capabilities = map[string]uint16{}, map[string]string{}, map[string]rollcall.Value{}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	pb "github.com/rollcall-registry/rollcall/api/rollcall/v1"
+	"github.com/rollcall-registry/rollcall/internal/record"
 )
 
 // TestReaderIsProtobuf: what is decoded by hand is what protobuf makes of it.
@@ -66,32 +67,40 @@ func TestReaderIsProtobuf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var r Reader
-	n := 0
-	err = r.Instances(b, 64<<10, func(got *rollcall.Instance, wrong error) {
+	r := Reader{Limits: rollcall.DefaultLimits()}
+	n, plain := 0, 0
+	err = r.Instances(b, 64<<10, func(got *rollcall.Instance, lists string, wrong error) {
 		want, err := m.Instances[n].Domain()
 		n++
 		if (wrong == nil) != (err == nil) || err != nil && wrong.Error() != err.Error() {
 			t.Fatalf("%v: %v, want %v", m.Instances[n-1], wrong, err)
 		}
+		if lists != "" {
+			packed, err := record.Unpack(got.Key(), record.PackWith(got, lists))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Ports, got.Capabilities, got.Metadata = packed.Ports, packed.Capabilities, packed.Metadata
+			plain++
+		}
 		if diff := cmp.Diff(want, *got, cmpopts.EquateEmpty()); wrong == nil && diff != "" {
 			t.Fatalf("(-protobuf +by hand)\n%s", diff)
 		}
 	})
-	if err != nil || n != len(m.Instances) {
-		t.Errorf("%d instances, %v", n, err)
+	if err != nil || n != len(m.Instances) || plain == 0 {
+		t.Errorf("%d instances, %d plain ones with lists, %v", n, plain, err)
 	}
 	m = pb.RegisterRequest{Instances: []*pb.Instance{{Service: "a"}, {Service: "b"}}}
 	if b, err = proto.Marshal(&m); err != nil {
 		t.Fatal(err)
 	}
 	for cut := range len(b) {
-		err := r.Instances(b[:cut], 64<<10, func(*rollcall.Instance, error) {})
+		err := r.Instances(b[:cut], 64<<10, func(*rollcall.Instance, string, error) {})
 		if whole := cut == 0 || cut == len(b)/2; (err == nil) != whole {
 			t.Errorf("cut at %d: %v", cut, err)
 		}
 	}
-	if err := r.Instances([]byte("\x0a\x03\x0a\x01\xff"), 64<<10, func(*rollcall.Instance, error) {}); err == nil {
+	if err := r.Instances([]byte("\x0a\x03\x0a\x01\xff"), 64<<10, func(*rollcall.Instance, string, error) {}); err == nil {
 		t.Error("text that is not UTF-8 is taken")
 	}
 }

@@ -24,8 +24,8 @@ func FuzzInstances(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n, err := Count(b, 1)
 		seen := 0
-		var r Reader
-		got := r.Instances(b, 64<<10, func(i *rollcall.Instance, _ error) { seen++; i.Normalize() })
+		r := Reader{Limits: rollcall.DefaultLimits()}
+		got := r.Instances(b, 64<<10, func(i *rollcall.Instance, _ string, _ error) { seen++; i.Normalize() })
 		if err == nil && got == nil && seen != n {
 			t.Errorf("%d were read of %d", seen, n)
 		}
