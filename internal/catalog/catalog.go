@@ -315,33 +315,39 @@ func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
 	if b.RegisteredAt.IsZero() {
 		n.registered = ch.At.UnixNano()
 	}
-	old := v.Get(b.Key.ID)
+	old, _ := v.items.Set(n) // which only the writer sees until it is complete
 	var o *rollcall.Override
-	switch {
+	switch orphan, found := v.orphans[b.Key.ID]; {
 	case old != nil:
 		o = old.Override()
 		n.status, n.since = old.status, old.since
-	case v.orphans[b.Key.ID].override != nil:
-		if o = v.overrideAt(b.Key.ID, ch.At); o != nil && o.Expires != nil && !o.Expires.After(ch.At) {
+	case found:
+		if o = orphan.at(ch.At); o != nil && o.Expires != nil && !o.Expires.After(ch.At) {
 			o = nil
 		}
 		v.orphans = maps.Clone(v.orphans)
 		delete(v.orphans, b.Key.ID)
 	}
-	if old == nil && v.items.Len() == 0 {
+	if old == nil && v.items.Len() == 1 {
 		// The record has the service's earlier name, unless that was forgotten.
 		if v.name = v.key.Service; record.ServiceName(b.Record) != "" {
 			v.name = strings.Clone(record.ServiceName(b.Record))
 		}
 	}
 	if findings := inherit(old, n, ch.At); len(findings) > 0 || o != nil || n.status != rollcall.Healthy {
-		n = n.with(findings, o, ch.At.UnixNano())
+		*n = *n.with(findings, o, ch.At.UnixNano())
 	}
-	c.place(ch, v, old, n)
+	c.placed(ch, v, old, n)
 }
 
-// place puts n where old is (nil if nowhere) and tells it.
+// place puts n where old is.
 func (c *Catalog) place(ch *rollcall.Change, v *View, old, n *Item) {
+	v.items.Set(n)
+	c.placed(ch, v, old, n)
+}
+
+// placed counts and tells that n is where old was (nil if there was none).
+func (c *Catalog) placed(ch *rollcall.Change, v *View, old, n *Item) {
 	if old == nil {
 		c.next.instances++
 	} else {
@@ -349,7 +355,6 @@ func (c *Catalog) place(ch *rollcall.Change, v *View, old, n *Item) {
 	}
 	v.count(n, 1)
 	n.forced = v.panic && n.status == rollcall.Unhealthy && !n.Dead()
-	v.items.Set(n)
 	c.event(ch, *v.key, n.ID(), old, n)
 }
 
@@ -367,14 +372,19 @@ func (c *Catalog) remove(ch *rollcall.Change, b rollcall.InstanceRemove) {
 	c.event(ch, b.Key.ServiceKey, old.ID(), old, nil)
 }
 
-// overrideAt is [View.Override] at a time of the log. One that has waited too
-// long for its instance is none any more: only what the log says counts for that,
-// so that whoever reads it finds the same, whatever was forgotten and when.
+// overrideAt is [View.Override] at a time of the log.
 func (v *View) overrideAt(id string, at time.Time) *rollcall.Override {
 	if i := v.Get(id); i != nil {
 		return i.Override()
 	}
-	if o := v.orphans[id]; at.Sub(o.since) <= KnownFor {
+	return v.orphans[id].at(at)
+}
+
+// at returns the override at a time of the log. One that has waited too long for its
+// instance is none any more: only what the log says counts for that, so that whoever
+// reads it finds the same, whatever was forgotten and when.
+func (o orphan) at(t time.Time) *rollcall.Override {
+	if t.Sub(o.since) <= KnownFor {
 		return o.override
 	}
 	return nil

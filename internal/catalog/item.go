@@ -21,6 +21,7 @@ type Item struct {
 	since       int64 // of the verdict
 	evidence    *evidence
 	idLen       uint32
+	terms       uint32 // where the record's terms begin in text
 	status      rollcall.Status
 	forced      bool // in answers although unhealthy: its service is in panic
 	idle        bool // it has weight 0
@@ -30,7 +31,8 @@ type Item struct {
 // own: what comes from the log shares that of its whole page.
 func (i *Item) write(id string, r rollcall.Record) {
 	i.text, i.idLen = id+string(r), uint32(len(id))
-	i.idle = record.Weight(r) == 0
+	terms := record.Terms(r)
+	i.terms, i.idle = uint32(len(i.text)-len(terms)), record.Weight(terms) == 0
 }
 
 // evidence is what is known of an instance beyond "healthy, no checks".
@@ -51,6 +53,9 @@ func (i *Item) ID() string { return i.text[:i.idLen] }
 
 // Record returns the registration in packed form.
 func (i *Item) Record() rollcall.Record { return rollcall.Record(i.text[i.idLen:]) }
+
+// Terms returns the end of the record, which is found faster; see [record.Terms].
+func (i *Item) Terms() rollcall.Record { return rollcall.Record(i.text[i.terms:]) }
 
 // Status returns the verdict on the instance.
 func (i *Item) Status() rollcall.Status { return i.status }
@@ -278,7 +283,7 @@ func (i *Item) withFinding(f rollcall.Finding, restored bool) *Item {
 // start. An update keeps the rest as well, a registration is a sign of life and
 // a fresh start.
 func inherit(old, n *Item, at time.Time) []rollcall.Finding {
-	checks := record.Checks(n.Record())
+	checks := record.Checks(n.Terms())
 	if len(checks) == 0 && (old == nil || old.evidence == nil) {
 		return nil
 	}
@@ -287,7 +292,7 @@ func inherit(old, n *Item, at time.Time) []rollcall.Finding {
 	if old != nil && old.evidence != nil {
 		update := old.incarnation == n.incarnation
 		moved := record.Endpoint(old.Record()) != record.Endpoint(n.Record())
-		was, is := record.Checks(old.Record()), checks
+		was, is := record.Checks(old.Terms()), checks
 		for _, f := range old.evidence.findings {
 			name, isCheck := f.Slot.Check()
 			if isCheck {

@@ -177,12 +177,12 @@ func (l *Liveness) put(key rollcall.Key, e *catalog.Event) {
 
 // grant returns the lease that an instance asks for.
 func grant(i *catalog.Item) lease.Grant {
-	rec := i.Record()
-	g := lease.Grant{Incarnation: i.Incarnation(), Lease: record.Lease(rec), Found: found(i)}
-	for _, c := range record.Checks(rec) {
+	terms := i.Terms()
+	g := lease.Grant{Incarnation: i.Incarnation(), Lease: record.Lease(terms), Found: found(i)}
+	for _, c := range record.Checks(terms) {
 		check := lease.Check{Check: c}
 		if c.Probed() {
-			check.Endpoint = record.Endpoint(rec)
+			check.Endpoint = record.Endpoint(i.Record())
 		}
 		g.Checks = append(g.Checks, check)
 	}

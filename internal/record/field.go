@@ -12,6 +12,10 @@ import (
 // Version returns the version of a packed instance.
 func Version(r rollcall.Record) string { return single(string(r), 5).s }
 
+// Terms returns the end of a packed instance, on which it is served: its weight and what
+// stands behind that. What is read of it alone can be read there.
+func Terms(r rollcall.Record) rollcall.Record { return rollcall.Record(from(string(r), 13)) }
+
 // Weight returns the weight of a packed instance.
 func Weight(r rollcall.Record) uint16 {
 	if f := single(string(r), 13); f.num != 0 {

@@ -49,11 +49,19 @@ func checkFields(t *testing.T, want *rollcall.Instance, r rollcall.Record) {
 	if diff := cmp.Diff(*want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Fatalf("reads back as something else:\n%s", diff)
 	}
-	if diff := cmp.Diff(want.Checks, Checks(r)); diff != "" {
-		t.Fatalf("Checks:\n%s", diff)
+	for _, r := range []rollcall.Record{r, Terms(r)} {
+		if diff := cmp.Diff(want.Checks, Checks(r)); diff != "" {
+			t.Fatalf("Checks:\n%s", diff)
+		}
+		if got := Lease(r); got != want.Lease {
+			t.Fatalf("Lease: %+v, want %+v", got, want.Lease)
+		}
+		if Weight(r) != *want.Weight || Capacity(r) != want.Capacity || Warmup(r) != time.Duration(want.Warmup) || Origin(r) != want.Origin {
+			t.Fatalf("%d, %d, %v, %q, want those of %+v", Weight(r), Capacity(r), Warmup(r), Origin(r), want)
+		}
 	}
-	if got := Lease(r); got != want.Lease {
-		t.Fatalf("Lease: %+v, want %+v", got, want.Lease)
+	if node, address := Place(Terms(r)); node+address != "" {
+		t.Fatalf("the terms have the place %q, %q", node, address)
 	}
 	if node, address := Place(r); node != want.Node || address != want.Address {
 		t.Fatalf("Place: %q, %q, want %q, %q", node, address, want.Node, want.Address)

@@ -67,7 +67,7 @@ func (r *Registry) Instances(ctx context.Context, f rollcall.InstanceFilter, aft
 	s := r.catalog.Snapshot()
 	one := func(v *catalog.View, behind string) bool {
 		for item := range v.From(behind) {
-			if f.Origin != "" && f.Origin != record.Origin(item.Record()) {
+			if f.Origin != "" && f.Origin != record.Origin(item.Terms()) {
 				continue
 			}
 			node, address := record.Place(item.Record())

@@ -17,7 +17,7 @@ func (r *Registry) facts(key rollcall.Key) (load.Facts, bool) {
 	if i == nil {
 		return load.Facts{}, false
 	}
-	return load.Facts{Capacity: record.Capacity(i.Record()), Locality: record.Locality(i.Record()), Aside: resolve.Aside(i)}, true
+	return load.Facts{Capacity: record.Capacity(i.Terms()), Locality: record.Locality(i.Record()), Aside: resolve.Aside(i)}, true
 }
 
 // warm has an instance that has become routable begin with a part of its weight, if
@@ -26,7 +26,7 @@ func (r *Registry) warm(before, after *catalog.Item) bool {
 	if !after.Status().Routable() || before != nil && before.Usable() && before.Incarnation() == after.Incarnation() {
 		return false
 	}
-	window := record.Warmup(after.Record())
+	window := record.Warmup(after.Terms())
 	if window > 0 {
 		r.soft.Warm(after.Key(), after.Since(), window)
 	}

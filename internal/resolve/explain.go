@@ -138,7 +138,7 @@ func (x *explainer) because(e *Endpoint) string {
 // that is, or both.
 func (x *explainer) soft(i *catalog.Item) (by, warming string) {
 	by = "load"
-	window := record.Warmup(i.Record())
+	window := record.Warmup(i.Terms())
 	if window == 0 || x.w.Soft == nil || !i.Status().Routable() {
 		return by, ""
 	}
@@ -192,7 +192,7 @@ func (x *explainer) where(e *Endpoint) string {
 // weighed says what an effective weight is made of, if it is not the registered
 // one; by is what the factor of soft state is of.
 func weighed(i *catalog.Item, ws *load.Weights, panic bool, by string) string {
-	registered, effective := record.Weight(i.Record()), Weigh(i, ws, panic)
+	registered, effective := record.Weight(i.Terms()), Weigh(i, ws, panic)
 	if registered == effective || !i.Usable() {
 		return ""
 	}

@@ -162,7 +162,7 @@ func newField(es []Endpoint, w *World) *field {
 			w.Soft.Drop(key) // which nobody else would any more
 			f.stale.Store(true)
 		}
-		f.capacity[n] = record.Capacity(es[n].Item.Record())
+		f.capacity[n] = record.Capacity(es[n].Item.Terms())
 	}
 	return f
 }

@@ -83,7 +83,7 @@ func (p *Plan) set(n int, b *branch, v *catalog.View, w *World) (*set, error) {
 			zone = record.Locality(i.Record())
 		}
 		g := &gs[r]
-		capacity := float64(record.Weight(i.Record()))
+		capacity := float64(record.Weight(i.Terms()))
 		g.registered += capacity
 		if !p.healthy(i) {
 			return

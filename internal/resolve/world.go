@@ -125,7 +125,7 @@ const (
 // One that takes no traffic, because it is not usable or has weight 0, has 0; all
 // others have at least 1.
 func Weigh(i *catalog.Item, ws *load.Weights, panic bool) uint16 {
-	w := record.Weight(i.Record())
+	w := record.Weight(i.Terms())
 	if w == 0 || !i.Usable() {
 		return 0
 	}
