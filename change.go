@@ -34,6 +34,10 @@ type (
 		// RegisteredAt is when that incarnation began; zero means Change.At.
 		RegisteredAt time.Time
 		Record       Record
+		// Text is "" or Key.ID and Record in one piece of memory that has nothing
+		// else in it: whoever keeps the two for long may keep that instead of a copy.
+		// It says nothing of its own, and no log has it.
+		Text string
 	}
 	// InstanceRemove removes an instance.
 	InstanceRemove struct{ Key Key }

@@ -308,7 +308,7 @@ func (c *Catalog) put(ch *rollcall.Change, b rollcall.InstancePut) {
 		service: v.key, revision: ch.Revision, incarnation: b.Incarnation,
 		registered: b.RegisteredAt.UnixNano(), status: rollcall.Healthy, since: ch.At.UnixNano(),
 	}
-	n.write(b.Key.ID, b.Record)
+	n.write(&b)
 	if n.incarnation == 0 {
 		n.incarnation = ch.Revision
 	}

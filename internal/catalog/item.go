@@ -28,10 +28,13 @@ type Item struct {
 }
 
 // write gives an item that is being made its id and record, in memory of its
-// own: what comes from the log shares that of its whole page.
-func (i *Item) write(id string, r rollcall.Record) {
-	i.text, i.idLen = id+string(r), uint32(len(id))
-	terms := record.Terms(r)
+// own: what is read from the log shares that of its whole page.
+func (i *Item) write(b *rollcall.InstancePut) {
+	if i.text = b.Text; i.text == "" {
+		i.text = b.Key.ID + string(b.Record)
+	}
+	i.idLen = uint32(len(b.Key.ID))
+	terms := record.Terms(i.Record())
 	i.terms, i.idle = uint32(len(i.text)-len(terms)), record.Weight(terms) == 0
 }
 

@@ -1,8 +1,10 @@
 package catalog
 
 import (
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -46,5 +48,24 @@ func TestPutOverWhatWasFound(t *testing.T) {
 	}
 	if first.Status() != rollcall.Starting || record.Warmup(first.Terms()) != 5*time.Second || !first.Idle() || again.Record() != record.Pack(&i) {
 		t.Errorf("the one before has become %v with %v", first.Status(), record.Warmup(first.Terms()))
+	}
+}
+
+// TestItemKeepsItsTextAlone: an item keeps what has nothing else in it, and a copy of
+// what is a part of more.
+func TestItemKeepsItsTextAlone(t *testing.T) {
+	page := strings.Repeat("x", 100) + "i" + "\x1a\x01a"
+	shared := rollcall.InstancePut{Key: rollcall.NewKey("", "s", page[100:101]), Record: rollcall.Record(page[101:])}
+	own := shared
+	own.Text = strings.Clone(page[100:])
+	for name, put := range map[string]*rollcall.InstancePut{"shared": &shared, "own": &own} {
+		var i Item
+		i.write(put)
+		if i.ID() != put.Key.ID || i.Record() != put.Record {
+			t.Errorf("%s: %q with %q", name, i.ID(), i.Record())
+		}
+		if p := unsafe.StringData(i.text); p == unsafe.StringData(page[100:]) || (p == unsafe.StringData(own.Text)) != (put == &own) {
+			t.Errorf("%s: its text is in the wrong memory", name)
+		}
 	}
 }

@@ -21,7 +21,10 @@ import (
 
 // Pack returns the packed form of a normalized instance, without its id and
 // what the registry adds other than the origin.
-func Pack(i *rollcall.Instance) rollcall.Record { return PackWith(i, "") }
+func Pack(i *rollcall.Instance) rollcall.Record {
+	var buf [512]byte // kept off the heap
+	return rollcall.Record(AppendInstance(buf[:0], i))
+}
 
 // AppendInstance appends the packed form of i to b.
 func AppendInstance(b []byte, i *rollcall.Instance) []byte { return appendInstance(b, i, "") }

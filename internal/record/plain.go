@@ -13,7 +13,7 @@ import (
 // all are that come by the thousand: its fields are in order and written in the
 // shortest way, nothing is among them but what is registered, with neither position
 // nor checks, and its ports, capabilities and metadata are right and within l. Those
-// are not unpacked: it appends them to lists, which [PackWith] takes in place of the
+// are not unpacked: it appends them to lists, which [PackText] takes in place of the
 // maps of i. Whether anything is wrong with a message that is not plain is not said,
 // nor with what else i gets. What is read shares the memory of m.
 func ReadPlain(m string, i *rollcall.Instance, lists []byte, l rollcall.Limits) (_ []byte, ok bool) {
@@ -38,11 +38,11 @@ func ReadPlain(m string, i *rollcall.Instance, lists []byte, l rollcall.Limits) 
 	return lists, p.done() && lease.done()
 }
 
-// PackWith is [Pack] of an instance whose ports, capabilities and metadata are lists,
-// unless it has them itself.
-func PackWith(i *rollcall.Instance, lists string) rollcall.Record {
+// PackText returns the id of an instance and, behind it, what [Pack] returns, of one
+// whose ports, capabilities and metadata are lists, unless it has them itself.
+func PackText(i *rollcall.Instance, lists string) string {
 	var buf [512]byte // kept off the heap
-	return rollcall.Record(appendInstance(buf[:0], i, lists))
+	return string(appendInstance(append(buf[:0], i.ID...), i, lists))
 }
 
 // plain takes fields off a message in the order in which it is asked for them. Those

@@ -51,8 +51,8 @@ func checkPlain(t testing.TB, b string, limits rollcall.Limits) bool {
 	if right, wrong := got.Validate(limits), want.Validate(limits); fmt.Sprint(right) != fmt.Sprint(wrong) {
 		t.Fatalf("%q: %v, want %v", b, right, wrong)
 	}
-	if packed := PackWith(&got, string(lists)); packed != Pack(&want) || got.Key() != want.Key() {
-		t.Fatalf("%v %q, want %v %q", got.Key(), packed, want.Key(), Pack(&want))
+	if text := PackText(&got, string(lists)); text != want.ID+string(Pack(&want)) || got.Key() != want.Key() {
+		t.Fatalf("%v %q, want %v %q", got.Key(), text, want.Key(), Pack(&want))
 	}
 	return true
 }
@@ -214,6 +214,6 @@ func BenchmarkReadPlain(b *testing.B) {
 		if lists, ok = ReadPlain(m, &i, lists[:0], rollcall.DefaultLimits()); !ok {
 			b.Fatal("not plain")
 		}
-		PackWith(&i, unsafe.String(&lists[0], len(lists)))
+		PackText(&i, unsafe.String(&lists[0], len(lists)))
 	}
 }

@@ -108,6 +108,7 @@ func (r *Registry) prepare(ctx context.Context, i *rollcall.Instance, how keepin
 	}
 	if v := r.catalog.View(key.ServiceKey); v != nil {
 		i.Service = v.Name() // shown as it was first written
+		key.ServiceKey = v.Key()
 	}
 	return key, nil
 }
@@ -202,14 +203,16 @@ func (r *Registry) RegisterMany(ctx context.Context, is []rollcall.Instance) []r
 func (r *Registry) Limits() rollcall.Limits { return r.o.Limits }
 
 // Prepare checks a registration, completes it and packs it for
-// [Registry.RegisterPrepared], with lists that were checked, see [record.PackWith]. Of
-// i it keeps nothing but its names.
+// [Registry.RegisterPrepared], with lists that were checked, see [record.PackText]. Of
+// i it keeps nothing but the names of a service that is new.
 func (r *Registry) Prepare(ctx context.Context, i *rollcall.Instance, lists string) (rollcall.InstancePut, error) {
 	key, err := r.prepare(ctx, i, byRequest)
 	if err != nil {
 		return rollcall.InstancePut{}, err
 	}
-	return rollcall.InstancePut{Key: key, Record: record.PackWith(i, lists)}, nil
+	text := record.PackText(i, lists)
+	key.ID = text[:len(key.ID)]
+	return rollcall.InstancePut{Key: key, Record: rollcall.Record(text[len(key.ID):]), Text: text}, nil
 }
 
 // RegisterPrepared registers instances, each on its own. They share batches of

@@ -11,7 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/rollcall-registry/rollcall"
+	pb "github.com/rollcall-registry/rollcall/api/rollcall/v1"
+	"github.com/rollcall-registry/rollcall/internal/record"
 	"github.com/rollcall-registry/rollcall/internal/registry"
 	"github.com/rollcall-registry/rollcall/internal/store/memory"
 )
@@ -328,6 +332,36 @@ func TestRegisterManyAnswersForEach(t *testing.T) {
 		n, unknown, err := r.RenewMany(t.Context(), []rollcall.Renew{{Key: p1}, {Key: rollcall.NewKey("", "payments", "p-2")}})
 		if n != 1 || len(unknown) != 1 || unknown[0].ID != "p-2" || err != nil {
 			t.Errorf("renewed %d, unknown %v, %v", n, unknown, err)
+		}
+	})
+}
+
+// TestPreparedInOnePiece: an instance whose lists are packed already is prepared like
+// any other, and its id and record have nothing else in their memory.
+func TestPreparedInOnePiece(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, memory.New())
+		i := payments("p-1")
+		i.Metadata = map[string]string{"team": "checkout"}
+		b, err := proto.Marshal(pb.FromInstance(&i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, service := range []string{"new", "known"} {
+			want, err := r.Prepare(t.Context(), &i, "")
+			if err != nil || want.Key != p1 || want.Text != "p-1"+string(want.Record) {
+				t.Fatalf("%s: %+v, %v", service, want, err)
+			}
+			var plain rollcall.Instance
+			lists, ok := record.ReadPlain(string(b), &plain, nil, r.Limits())
+			if got, err := r.Prepare(t.Context(), &plain, string(lists)); !ok || len(lists) == 0 || got != want || err != nil {
+				t.Fatalf("%s: %+v, %v, want %+v", service, got, err, want)
+			}
+			register(t, r, payments("p-2"))
+		}
+		var wrong rollcall.Instance
+		if _, err := r.Prepare(t.Context(), &wrong, "lists"); !errors.Is(err, rollcall.ErrInvalid) {
+			t.Errorf("without a service: %v", err)
 		}
 	})
 }

@@ -76,7 +76,7 @@ func TestReaderIsProtobuf(t *testing.T) {
 			t.Fatalf("%v: %v, want %v", m.Instances[n-1], wrong, err)
 		}
 		if lists != "" {
-			packed, err := record.Unpack(got.Key(), record.PackWith(got, lists))
+			packed, err := record.Unpack(got.Key(), rollcall.Record(record.PackText(got, lists)[len(got.ID):]))
 			if err != nil {
 				t.Fatal(err)
 			}
