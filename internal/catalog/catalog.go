@@ -36,10 +36,8 @@ type Event struct {
 	Before    *Item
 	After     *Item
 	// Was is the image of the service's settings before, where ID is empty.
-	Was string
-	// Panic is set where the service's panic began, or ended, at a time.
-	Panic *bool
-	At    time.Time
+	Was   string
+	Panic *Panic // set where the service's panic began or ended
 	// Change caused it. Whoever keeps events for long should let go of it: it
 	// keeps the batch it came in.
 	Change *rollcall.Change
@@ -47,6 +45,14 @@ type Event struct {
 	// Reset says that the event is a difference found after a reset: what lies
 	// between Before and After is not known, nor is the Change.
 	Reset bool
+
+	name string // of the service as it was first written; "" if ID is empty
+}
+
+// Panic is what became of a service's panic, and when.
+type Panic struct {
+	On bool
+	At time.Time
 }
 
 // HealthOnly reports whether the event is a change of verdict or checks, not of
@@ -355,7 +361,7 @@ func (c *Catalog) placed(ch *rollcall.Change, v *View, old, n *Item) {
 	}
 	v.count(n, 1)
 	n.forced = v.panic && n.status == rollcall.Unhealthy && !n.Dead()
-	c.event(ch, *v.key, n.ID(), old, n)
+	c.event(ch, v, n.ID(), old, n)
 }
 
 func (c *Catalog) remove(ch *rollcall.Change, b rollcall.InstanceRemove) {
@@ -369,7 +375,7 @@ func (c *Catalog) remove(ch *rollcall.Change, b rollcall.InstanceRemove) {
 	if o := old.Override(); o != nil {
 		v.adopt(strings.Clone(old.ID()), orphan{o, ch.At})
 	}
-	c.event(ch, b.Key.ServiceKey, old.ID(), old, nil)
+	c.event(ch, v, old.ID(), old, nil)
 }
 
 // overrideAt is [View.Override] at a time of the log.
@@ -470,8 +476,7 @@ func (c *Catalog) guard(ch *rollcall.Change, b rollcall.GuardPut) {
 // decided tells that something changed for a service as a whole.
 func (c *Catalog) decided(ch *rollcall.Change, service rollcall.ServiceKey, was string) {
 	if !c.reset {
-		c.event(ch, service, "", nil, nil)
-		c.events[len(c.events)-1].Was = was
+		c.events = append(c.events, Event{Revision: ch.Revision, Committed: c.committed, Service: service, Was: was, Change: ch, Why: ch.Why})
 	}
 }
 
@@ -487,9 +492,12 @@ func (c *Catalog) keep(ch *rollcall.Change, b rollcall.Unknown) {
 	c.next.unknown[key] = *ch
 }
 
-func (c *Catalog) event(ch *rollcall.Change, service rollcall.ServiceKey, id string, before, after *Item) {
+// event tells what became of an instance.
+func (c *Catalog) event(ch *rollcall.Change, v *View, id string, before, after *Item) {
 	if !c.reset {
-		c.events = append(c.events, Event{Revision: ch.Revision, Committed: c.committed, Service: service, ID: id, Before: before, After: after, Change: ch, Why: ch.Why})
+		c.events = append(c.events, Event{
+			Revision: ch.Revision, Committed: c.committed, Service: *v.key, ID: id, Before: before, After: after, Change: ch, Why: ch.Why, name: v.name,
+		})
 	}
 }
 

@@ -48,7 +48,7 @@ func (c *Catalog) settle(e *rollcall.Entry) {
 		}
 		if !c.reset {
 			c.events = append(c.events, Event{
-				Revision: e.Revision, Committed: c.committed, Service: *v.key, Was: v.Image(), Panic: new(v.panic), At: e.Changes[len(e.Changes)-1].At, Why: why,
+				Revision: e.Revision, Committed: c.committed, Service: *v.key, Was: v.Image(), Panic: &Panic{v.panic, e.Changes[len(e.Changes)-1].At}, Why: why,
 			})
 		}
 		var concerned []*Item

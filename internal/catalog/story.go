@@ -6,22 +6,26 @@ import (
 	"github.com/rollcall-registry/rollcall"
 )
 
-// Story tells the event as history has it, with the names of a snapshot; ok is false
-// of one that history does not have. It shares the memory of the change.
+// Story tells the event as history has it, with the name that a service had then; that
+// of what concerns it as a whole, or a query, is a snapshot's. ok is false of one that
+// history does not have. It shares the memory of the change.
 func (e *Event) Story(s *Snapshot) (ev rollcall.Event, ok bool) {
 	if e.Panic != nil {
 		ev = rollcall.Event{
-			Revision: e.Revision, At: e.At, Type: "panic_ended", Namespace: e.Service.Namespace, Service: s.nameOf(e.Service),
+			Revision: e.Revision, At: e.Panic.At, Type: "panic_ended", Namespace: e.Service.Namespace, Service: s.nameOf(e.Service),
 			By: "rollcall", Via: "panic", Why: e.Why,
 		}
-		if *e.Panic {
+		if e.Panic.On {
 			ev.Type = "panic"
 		}
 		return ev, true
 	}
 	ev = rollcall.Event{
-		Revision: e.Revision, At: e.Change.At, Namespace: e.Service.Namespace, Service: s.nameOf(e.Service), ID: e.ID,
+		Revision: e.Revision, At: e.Change.At, Namespace: e.Service.Namespace, Service: e.name, ID: e.ID,
 		By: e.Change.By, Via: e.Change.Via, Why: e.Change.Why,
+	}
+	if e.ID == "" {
+		ev.Service = s.nameOf(e.Service)
 	}
 	if e.Before != nil {
 		ev.Before = e.Before.Status()
