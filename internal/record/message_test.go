@@ -65,6 +65,16 @@ func TestMessageIsTheUnpackedInstance(t *testing.T) {
 		if diff := cmp.Diff(pb.FromInstance(&want), &got, sorted...); diff != "" {
 			t.Fatalf("(-as unpacked +as copied)\n%s", diff)
 		}
+		var registered pb.Instance
+		if err := proto.Unmarshal(AppendRegistered(nil, &want), &registered); err != nil {
+			t.Fatal(err)
+		}
+		if registered.Weight == nil {
+			registered.Weight = new(uint32(rollcall.DefaultWeight))
+		}
+		if diff := cmp.Diff(&got, &registered, sorted...); diff != "" {
+			t.Fatalf("(-as copied +to who has registered it)\n%s", diff)
+		}
 	}
 }
 
