@@ -18,10 +18,11 @@ const preface = "PRI * HTTP/2.0\r\n"
 const (
 	// decideWithin is how long the first bytes of a connection may take.
 	decideWithin = 5 * time.Second
-	// mostUndecided is how many connections may be about to send them. More wait to
-	// be accepted for a while, since those of a crowd that comes all at once have
-	// sent theirs already; then the one that has been silent for longest is closed.
-	mostUndecided = 1024
+	// mostUndecided is how many connections may be about to send them: as many as
+	// come all at once when a server is back, for whoever is closed or finds the
+	// system's queue full comes again, and later. More wait to be accepted for a
+	// while; then the one that has been silent for longest is closed.
+	mostUndecided = 16 << 10
 	waitForRoom   = 50 * time.Millisecond
 )
 
