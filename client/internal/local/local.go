@@ -193,9 +193,13 @@ const reportWithin = 5 * time.Second
 // report sends what is due. What cannot be sent is lost, with all behind it: it would be
 // old news.
 func (l *Local) report(now time.Time) {
+	due := l.outcomes.Due(now)
+	if len(due) == 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(l.life, reportWithin)
 	defer cancel()
-	for _, r := range l.outcomes.Due(now) {
+	for _, r := range due {
 		r.Caller = l.Caller
 		err := l.Registry.Observe(ctx, r.Service, r.CallerReport)
 		if err == nil {
