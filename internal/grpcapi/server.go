@@ -88,6 +88,11 @@ const (
 	answerIn = 20 * time.Second
 	// connBuffer is how many bytes of a connection are read at once.
 	connBuffer = 8 << 10
+	// streamWindow and connWindow are what may be under way to the server. They stay as
+	// they are: to find out what a connection carries would cost each a ping to the
+	// client and one back.
+	streamWindow = 1 << 20
+	connWindow   = 2 << 20
 )
 
 // New returns a server of a registry.
@@ -106,6 +111,7 @@ func New(reg Registry, o Options) *Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingsEvery, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: quietFor, Timeout: answerIn}),
 		grpc.ReadBufferSize(connBuffer),
+		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
 		grpc.WaitForHandlers(true),
 	)
 	s.grpc.RegisterService(s.describe(methods()), nil) // its handlers know s
