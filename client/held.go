@@ -19,6 +19,7 @@ type memory struct {
 	query    rollcall.Query
 	known    map[rollcall.Key]rollcall.Instance
 	held     map[rollcall.Key]time.Time // those that the registry does not have, until when
+	until    time.Time                  // before which none of them is given up
 	revision rollcall.Revision          // the newest that was told
 }
 
@@ -95,6 +96,17 @@ func (m *memory) whole(ev *Event, foreign bool, now time.Time) {
 		m.known[key] = before[key]
 		ev.Instances = append(ev.Instances, before[key])
 	}
+	m.until = m.earliest()
+}
+
+// earliest returns until when the first of those that are held is.
+func (m *memory) earliest() (at time.Time) {
+	for _, until := range m.held {
+		if at.IsZero() || until.Before(at) {
+			at = until
+		}
+	}
+	return at
 }
 
 // holding returns what is held, in order.
@@ -108,15 +120,15 @@ func (m *memory) holding() []rollcall.Key {
 // being told of, who is not yet may be among those that follow: it is a bookmark that says
 // that there are none, unless it takes twice as long.
 func (m *memory) expired(now time.Time, current bool) (gone []Event) {
-	if len(m.held) == 0 {
+	by := now
+	if !current {
+		by = by.Add(-holdFor)
+	}
+	if len(m.held) == 0 || m.until.After(by) { // there may be many, and this is asked for each event
 		return nil
 	}
 	for _, key := range m.holding() {
-		until := m.held[key]
-		if !current {
-			until = until.Add(holdFor)
-		}
-		if until.After(now) {
+		if m.held[key].After(by) {
 			continue
 		}
 		ev := Event{Type: EventRemove, Revision: m.revision, ID: key.ID, Reason: "not registered again within " + holdFor.String()}
@@ -127,5 +139,6 @@ func (m *memory) expired(now time.Time, current bool) (gone []Event) {
 		delete(m.held, key)
 		gone = append(gone, ev)
 	}
+	m.until = m.earliest()
 	return gone
 }

@@ -432,6 +432,24 @@ func TestKeptWeightsAreThoseOfTheVerdict(t *testing.T) {
 	}
 }
 
+// BenchmarkHeld is an event while thousands are held, as of a registry that has lost its
+// data.
+func BenchmarkHeld(b *testing.B) {
+	m := newMemory(rollcall.Query{Namespace: "default"})
+	all := make([]rollcall.Instance, 10_000)
+	for n := range all {
+		all[n] = rollcall.Instance{Service: "payments", ID: fmt.Sprint("p-", n)}
+	}
+	now := time.Now()
+	m.see(&Event{Type: EventSnapshot, Instances: all}, false, now)
+	m.see(&Event{Type: EventReset}, true, now)
+	b.ReportAllocs()
+	for b.Loop() {
+		m.see(&Event{Type: EventPut, Service: "payments", Instance: &all[0]}, false, now)
+		m.expired(now, false)
+	}
+}
+
 // A registry that is settling is asked again.
 func TestWatchWaitsForASettlingRegistry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
