@@ -3,6 +3,7 @@ package grpcapi_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"runtime"
 	"sync"
@@ -41,7 +42,7 @@ func (bytesCodec) Unmarshal(data mem.BufferSlice, v any) error {
 // serve serves a registry on a log for the length of a benchmark.
 func serve(b testing.TB, log registry.Log) (addr string) {
 	b.Helper()
-	r := registry.New(registry.Options{Log: log})
+	r := registry.New(registry.Options{Log: log, Logger: slog.New(slog.DiscardHandler)})
 	ctx, stop := context.WithCancel(context.Background())
 	var all sync.WaitGroup
 	all.Go(func() { r.Run(ctx) })
