@@ -162,14 +162,14 @@ func (w *watching) subscribe(m *pb.Subscribe) error {
 			Detail: fmt.Sprintf("a stream has room for %d subscriptions; open another one", w.s.o.MaxSubscriptions),
 		})
 	}
-	if err := w.open(number, m.Query); err != nil {
+	if err := w.open(number, m); err != nil {
 		return w.ended(number, err)
 	}
 	return nil
 }
 
-func (w *watching) open(number uint64, m *pb.Query) error {
-	q, err := m.Domain()
+func (w *watching) open(number uint64, m *pb.Subscribe) error {
+	q, err := m.Query.Domain()
 	if err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (w *watching) open(number uint64, m *pb.Query) error {
 		return err
 	}
 	ctx, stop := context.WithCancel(w.ctx)
-	feed, plan, err := w.s.reg.Watch(ctx, &q, watch.Reader{Door: "grpc", From: w.from})
+	feed, plan, err := w.s.reg.Watch(ctx, &q, watch.Reader{Door: "grpc", From: w.from, Acks: m.GetAcks()})
 	if err != nil {
 		stop()
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -112,6 +113,45 @@ func TestLargeRecords(t *testing.T) {
 		}
 		return c.GetHealth().GetIds()
 	})
+}
+
+// TestAcksFromTheBeginning: a drain waits for the first ack of who said that it
+// acknowledges, and not of who did not.
+func TestAcksFromTheBeginning(t *testing.T) {
+	s := rollcalltest.Start(t)
+	c, _ := dial(t, s.GRPC)
+	put(t, c, instance("p-1"))
+	stream, err := c.Watch(limit(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func(m *pb.WatchRequest) {
+		t.Helper()
+		if err := stream.Send(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drain := func(wait time.Duration, acknowledged, pending uint32) {
+		t.Helper()
+		b, err := c.Drain(limit(t), &pb.DrainRequest{Key: &pb.Key{Service: "payments", Id: "p-1"}, Wait: int64(wait)})
+		if err != nil || b.Acknowledged != acknowledged || b.Pending != pending {
+			t.Errorf("%v, %v; want %d acknowledged and %d pending", b, err, acknowledged, pending)
+		}
+	}
+	say(&pb.WatchRequest{Say: &pb.WatchRequest_Subscribe{Subscribe: &pb.Subscribe{Subscription: 1, Query: &pb.Query{Service: "payments"}, Acks: true}}})
+	next(t, stream)
+	drain(50*time.Millisecond, 0, 1)
+	subscribe(t, stream, 2, &pb.Query{Service: "payments"})
+	var revision uint64
+	for told := map[uint64]bool{}; len(told) < 2; {
+		m := next(t, stream)
+		told[m.Subscription] = true
+		for _, change := range m.GetChanges().GetChanges() {
+			revision = change.Revision
+		}
+	}
+	say(&pb.WatchRequest{Say: &pb.WatchRequest_Ack{Ack: &pb.Ack{Subscription: 1, Revision: revision}}})
+	drain(10*time.Second, 2, 0)
 }
 
 // TestResume: from a token on, only what came after it is told.

@@ -182,6 +182,24 @@ func TestAck(t *testing.T) {
 	}
 }
 
+// Who said that it acknowledges counts for nothing else, also before the first time.
+func TestAcksFromTheBeginning(t *testing.T) {
+	w := newWorld(t, wide)
+	w.write(put("a", "1", "1"))
+	w.publish()
+	delivered := Reader{Door: "test", Acks: true, Delivered: func() bool { return true }}
+	for n, who := range []Reader{{Door: "test", Acks: true}, delivered} {
+		s := w.reader(topicA, all, 0, who)
+		next(t, s)
+		s.Sent()
+		w.wantCounts(1, n, 1)
+		if err := s.Ack(1); err != nil {
+			t.Fatal(err)
+		}
+		w.wantCounts(1, n+1, 0)
+	}
+}
+
 // A service's state is told of with the revision that it has been so since, and
 // that is what is acknowledged.
 func TestAckOfAnOldView(t *testing.T) {

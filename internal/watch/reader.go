@@ -18,6 +18,7 @@ type Reader struct {
 	Caller string // as they call themselves
 	Door   string // how they watch
 	From   string // the address they do it from
+	Acks   bool   // they acknowledge by themselves from the beginning; else from their first acknowledgement on
 
 	// Delivered reports whether all that was sent has arrived at the reader's
 	// machine; nil means that what is sent has. It must not block, and may be
@@ -47,7 +48,7 @@ type reader struct {
 // join makes a subscription's reader a watcher of its topic. The caller holds
 // Hub.mu.
 func (h *Hub) join(t *topic, who Reader, id string) *reader {
-	r := &reader{Reader: who, id: id, topic: t, at: len(t.readers)}
+	r := &reader{Reader: who, id: id, topic: t, at: len(t.readers), exact: who.Acks}
 	t.readers = append(t.readers, r)
 	h.readers[id] = append(h.readers[id], r)
 	return r
@@ -230,8 +231,8 @@ func (r *reader) acknowledged() rollcall.Revision {
 }
 
 // Ack takes in that the subscription's reader has all up to a revision, which is
-// one that it was told. From then on it counts for what it acknowledges, not for
-// what was delivered to it. Any goroutine may call it.
+// one that it was told. From then on, if not from the beginning (see [Reader]), it
+// counts for what it acknowledges, not for what was delivered to it. Any goroutine may call it.
 func (s *Subscription) Ack(to rollcall.Revision) error { return s.reader.ack(to) }
 
 // Ack is [Subscription.Ack] of the subscription with an id.

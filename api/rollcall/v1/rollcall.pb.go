@@ -2916,6 +2916,7 @@ type Subscribe struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Subscription  uint64                 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
 	Query         *Query                 `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	Acks          bool                   `protobuf:"varint,3,opt,name=acks,proto3" json:"acks,omitempty"` // it counts for what it acknowledges from the beginning
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2964,6 +2965,13 @@ func (x *Subscribe) GetQuery() *Query {
 	return nil
 }
 
+func (x *Subscribe) GetAcks() bool {
+	if x != nil {
+		return x.Acks
+	}
+	return false
+}
+
 type Unsubscribe struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Subscription  uint64                 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
@@ -3009,7 +3017,8 @@ func (x *Unsubscribe) GetSubscription() uint64 {
 }
 
 // Ack says that a subscriber has acted on all it was told up to a revision. A drain
-// waits for that; it need not be sent by who never does.
+// waits for that; it need not be sent by who never does. Who does says so with acks
+// when it subscribes, for until the first it counts for what it was sent.
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Subscription  uint64                 `protobuf:"varint,1,opt,name=subscription,proto3" json:"subscription,omitempty"`
@@ -4742,10 +4751,11 @@ const file_rollcall_proto_rawDesc = "" +
 	"\tsubscribe\x18\x01 \x01(\v2\x16.rollcall.v1.SubscribeH\x00R\tsubscribe\x12<\n" +
 	"\vunsubscribe\x18\x02 \x01(\v2\x18.rollcall.v1.UnsubscribeH\x00R\vunsubscribe\x12$\n" +
 	"\x03ack\x18\x03 \x01(\v2\x10.rollcall.v1.AckH\x00R\x03ackB\x05\n" +
-	"\x03say\"Y\n" +
+	"\x03say\"m\n" +
 	"\tSubscribe\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\x04R\fsubscription\x12(\n" +
-	"\x05query\x18\x02 \x01(\v2\x12.rollcall.v1.QueryR\x05query\"1\n" +
+	"\x05query\x18\x02 \x01(\v2\x12.rollcall.v1.QueryR\x05query\x12\x12\n" +
+	"\x04acks\x18\x03 \x01(\bR\x04acks\"1\n" +
 	"\vUnsubscribe\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\x04R\fsubscription\"E\n" +
 	"\x03Ack\x12\"\n" +

@@ -106,7 +106,7 @@ func (w *watches) subscribe(ctx context.Context, q *rollcall.Query) *subscriptio
 	s := &subscription{w: w, n: w.last, ctx: ctx, wake: make(chan struct{}, 1)}
 	w.subs[s.n] = s
 	w.tell(&rollcallpb.WatchRequest{Say: &rollcallpb.WatchRequest_Subscribe{
-		Subscribe: &rollcallpb.Subscribe{Subscription: s.n, Query: rollcallpb.FromQuery(q)},
+		Subscribe: &rollcallpb.Subscribe{Subscription: s.n, Query: rollcallpb.FromQuery(q), Acks: true},
 	}})
 	return s
 }
