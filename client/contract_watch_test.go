@@ -12,7 +12,7 @@ import (
 )
 
 // TestAcks: a drain waits for the loop over a watch that acknowledges, not only
-// for its machine.
+// for its machine; also while the loop is busy with the first that it was told.
 func TestAcks(t *testing.T) {
 	over(t, func(t *testing.T, p protocol) {
 		addr := p.address(rollcalltest.Start(t))
@@ -29,6 +29,12 @@ func TestAcks(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		begun, ended := make(chan struct{}), make(chan struct{})
+		busy := func(with client.EventType) {
+			b, err := c.Drain(ctx, key, 50*time.Millisecond)
+			if err != nil || b.Acknowledged != 0 || b.Pending != 1 {
+				t.Errorf("a drain whose only watcher has not handled the %s: %+v, %v", with, b, err)
+			}
+		}
 		go func() {
 			defer close(ended)
 			for ev, err := range watcher.Watch(ctx, rollcall.Query{Service: "payments"}) {
@@ -37,12 +43,10 @@ func TestAcks(t *testing.T) {
 				case err != nil:
 					t.Error(err)
 				case ev.Type == client.EventSnapshot:
+					busy(ev.Type)
 					close(begun)
-				case ev.Type == client.EventRemove: // still busy with it
-					b, err := c.Drain(ctx, key, 50*time.Millisecond)
-					if err != nil || b.Acknowledged != 0 || b.Pending != 1 {
-						t.Errorf("a drain whose only watcher has not handled it: %+v, %v", b, err)
-					}
+				case ev.Type == client.EventRemove:
+					busy(ev.Type)
 				}
 			}
 		}()

@@ -114,6 +114,19 @@ func TestExactAck(t *testing.T) {
 	w.wantBarrier(<-done, 1, 0)
 }
 
+// TestAcksFromTheBeginning: who says that it acknowledges has nothing before it does,
+// whatever was delivered to it.
+func TestAcksFromTheBeginning(t *testing.T) {
+	w := newWorld(t, httpapi.Options{})
+	w.register("payments", "p-1", "p-2")
+	s := w.watch("/api/v1/services/payments/watch?acks=1")
+	s.next("snapshot")
+	w.wantBarrier(w.drain("payments/instances/p-1", "50ms"), 0, 1)
+	s.ack(s.next("remove").Revision)
+	w.wantBarrier(w.drain("payments/instances/p-1", "20s"), 1, 0)
+	w.do("GET", "/api/v1/services/payments/watch?acks=perhaps", "").want(400)
+}
+
 // A watcher that does not read is waited for while what it was sent is on the
 // way, and has it once it reads.
 func TestUnreadIsPending(t *testing.T) {

@@ -53,8 +53,8 @@ const queryParams = "health filter near limit pick caller subset subset_size at 
 func routes() []route {
 	return []route{
 		{"GET", pathService, "resolve", "namespace query wait", (*Server).resolve, false},
-		{"GET", pathService + "/watch", "watchService", "namespace query", (*Server).watch, true},
-		{"GET", api + "/watch", "watch", "namespace query", (*Server).watch, true},
+		{"GET", pathService + "/watch", "watchService", "namespace query acks", (*Server).watch, true},
+		{"GET", api + "/watch", "watch", "namespace query acks", (*Server).watch, true},
 		{"POST", api + "/watch/ack", "acknowledge", "", (*Server).ack, false},
 		{"GET", pathService + "/watchers", "listWatchers", "namespace", (*Server).watchers, false},
 		{"GET", api + "/services", "listServices", "namespace at limit after", (*Server).listServices, false},

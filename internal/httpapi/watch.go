@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +31,14 @@ func (s *Server) watch(r *request) (int, error) {
 			return 0, rollcall.Invalid("Last-Event-ID", err.Error())
 		}
 	}
-	sub, plan, err := s.reg.Watch(r.ctx, &q, stream.Reader(r.Request))
+	who := stream.Reader(r.Request)
+	if v, ok := r.params["acks"]; ok {
+		var err error
+		if who.Acks, err = strconv.ParseBool(v[0]); err != nil {
+			return 0, rollcall.Invalid("acks", fmt.Sprintf("%.40q is neither 1 nor 0", v[0]))
+		}
+	}
+	sub, plan, err := s.reg.Watch(r.ctx, &q, who)
 	if err != nil {
 		return 0, err
 	}

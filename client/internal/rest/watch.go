@@ -52,7 +52,11 @@ func (r *records) open(ctx context.Context, q *rollcall.Query) (err error) {
 	if q.Service != "" {
 		path = ServicePath(q.Service, "watch")
 	}
-	r.of, err = r.c.sendTo(ctx, r.c.Servers[r.server], Call{Method: http.MethodGet, Path: path, Query: q.Values(), Header: http.Header{
+	params := q.Values()
+	if r.acks { // which a drain is to wait for from the beginning, not from the first on
+		params.Set("acks", "1")
+	}
+	r.of, err = r.c.sendTo(ctx, r.c.Servers[r.server], Call{Method: http.MethodGet, Path: path, Query: params, Header: http.Header{
 		"Accept": {"application/x-ndjson"},
 		// Compressing a stream for itself costs a server far more memory than
 		// the connection is worth.
