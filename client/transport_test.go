@@ -70,6 +70,7 @@ func TestTransport(t *testing.T) {
 // that it picked before may still be sent.
 func TestDrainWaitsForWhatIsOnItsWay(t *testing.T) {
 	c := start(t)
+	client.SettleFor(c, time.Minute)
 	serveAs(t, c, "", "payments", "p-1")
 	p, done, err := c.Pick(t.Context(), "payments")
 	if err != nil {

@@ -191,10 +191,10 @@ func (f *feed) follow(ctx context.Context) error {
 // that are not answered in that time have been sent long since.
 const settleMost = 250 * time.Millisecond
 
-// settleAhead is for how long it is waited in all while updates come one upon the other;
-// a half of the time between them is added to it. Where requests take long and many
-// instances leave, the view must not fall behind.
-const settleAhead = time.Second
+// settleAhead is how many times as long it is waited in all while updates come one upon
+// the other; a half of the time between them is added to it. Where requests take long and
+// many instances leave, the view must not fall behind.
+const settleAhead = 4
 
 // settle waits until what was picked before an update is over, of those instances that
 // leave because they want to: one that drains hangs up once all who call it have acted
@@ -205,7 +205,7 @@ func (f *feed) settle(ctx context.Context, was balancer.Mark) {
 	}
 	began := time.Now()
 	f.waited = max(0, f.waited-began.Sub(f.settled)/2)
-	ctx, cancel := context.WithTimeout(ctx, min(settleMost, settleAhead-f.waited))
+	ctx, cancel := context.WithTimeout(ctx, min(f.l.Settle, settleAhead*f.l.Settle-f.waited))
 	defer cancel()
 	f.picker.Settle(ctx, was, func(p balancer.Pick) bool { return p.Payload().(*view.Entry).Leaves() })
 	f.settled = time.Now()

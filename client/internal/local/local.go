@@ -51,8 +51,9 @@ type Local struct {
 	Caller    string // stable over the life of the process
 	Namespace string // of names that say none
 	Locality  rollcall.Locality
-	Dir       string // where views are kept; "" is nowhere
-	Subset    int    // how many instances a subscription is of; 0 is all
+	Dir       string        // where views are kept; "" is nowhere
+	Subset    int           // how many instances a subscription is of; 0 is all
+	Settle    time.Duration // for how long an update waits at most for requests to those that leave
 	Timeout   func() time.Duration
 	Log       func() *slog.Logger
 
@@ -71,7 +72,7 @@ type Local struct {
 
 // New returns what knows nothing yet. Close ends it.
 func New() *Local {
-	l := &Local{feeds: map[string]*feed{}}
+	l := &Local{Settle: settleMost, feeds: map[string]*feed{}}
 	l.life, l.end = context.WithCancel(context.Background())
 	return l
 }
