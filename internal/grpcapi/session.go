@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ func (s *Server) session(c *conversation) error {
 	if s.ending() {
 		return closing()
 	}
-	st := &sitting{conversation: c, opened: make(chan struct{}), silent: make(chan struct{}, 1)}
+	st := &sitting{conversation: c, from: caller(c.ctx).Addr(), opened: make(chan struct{}), silent: make(chan struct{}, 1)}
 	c.seldom = true
 	c.apart(st.receive)
 	return c.leave(st.talk())
@@ -31,6 +32,7 @@ func (s *Server) session(c *conversation) error {
 // the handler tells what nobody asked for.
 type sitting struct {
 	*conversation
+	from    netip.Addr
 	session Session       // who receives sets it before
 	opened  chan struct{} // is closed
 	silent  chan struct{} // holds a token when nothing was heard for too long
@@ -186,7 +188,7 @@ func (st *sitting) enter(ref uint64, i *rollcall.Instance, wrong error) error {
 	if wrong != nil {
 		return st.refuse(ref, key, wrong)
 	}
-	settle(i, caller(st.ctx).Addr())
+	settle(i, st.from)
 	if _, known := st.keys[key]; !known && len(st.keys) >= st.s.o.MaxSession {
 		return st.refuse(ref, key, &rollcall.Error{
 			Kind: rollcall.ErrTooMany, Field: "register",
