@@ -28,8 +28,8 @@ type (
 	// InstancePut registers an instance or replaces it.
 	InstancePut struct {
 		Key Key
-		// Incarnation is zero in a registration: the entry's revision becomes
-		// the instance's incarnation. An update keeps the one it found.
+		// Incarnation is zero in a registration: the change's revision is the
+		// instance's incarnation. An update keeps the one it found.
 		Incarnation Revision
 		// RegisteredAt is when that incarnation began; zero means Change.At.
 		RegisteredAt time.Time

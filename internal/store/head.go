@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
@@ -79,10 +80,6 @@ func (h *Head) Admit(b rollcall.Batch, u *Undo) (rollcall.Entry, error) {
 	e := rollcall.Entry{Revision: h.Revision, Changes: make([]rollcall.Change, len(b.Changes))}
 	for i, c := range b.Changes {
 		c.Revision = h.Revision
-		if p, ok := c.Body.(rollcall.InstancePut); ok && p.Incarnation == 0 {
-			p.Incarnation = h.Revision
-			c.Body = p
-		}
 		e.Changes[i] = c
 		h.note(&c, u)
 	}
@@ -147,7 +144,7 @@ func (h *Head) note(c *rollcall.Change, u *Undo) {
 	put := false
 	switch v := c.Body.(type) {
 	case rollcall.InstancePut:
-		key, now, put = h.sum(v.Key), held{v.Incarnation, c.Revision}, true
+		key, now, put = h.sum(v.Key), held{cmp.Or(v.Incarnation, c.Revision), c.Revision}, true
 	case rollcall.InstanceRemove:
 		key = h.sum(v.Key)
 	default:

@@ -271,9 +271,6 @@ func wants(c *rollcall.Change, after *state) (ws []string, judge bool) {
 	switch b := c.Body.(type) {
 	case rollcall.InstancePut:
 		i := after.items[b.Key]
-		if b.Incarnation == c.Revision {
-			b.Incarnation = 0
-		}
 		return []string{wantPut(i.registered, b.Incarnation, c.Via)}, false
 	case rollcall.InstanceRemove:
 		return []string{wantRemoval(b.Key, c.Via, c.Why)}, c.Via == "lease"

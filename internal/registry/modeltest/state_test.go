@@ -238,7 +238,7 @@ func (s *state) put(c *rollcall.Change, b rollcall.InstancePut) *item {
 	}
 	old := s.items[b.Key]
 	n := &item{
-		key: b.Key, registered: registered, revision: c.Revision, incarnation: b.Incarnation,
+		key: b.Key, registered: registered, revision: c.Revision, incarnation: cmp.Or(b.Incarnation, c.Revision),
 		at: b.RegisteredAt.UTC(), status: rollcall.Healthy, since: c.At,
 	}
 	if b.RegisteredAt.IsZero() {

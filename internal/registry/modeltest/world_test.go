@@ -74,10 +74,6 @@ func (s *spy) Append(ctx context.Context, b rollcall.Batch) (rollcall.Revision, 
 	e := rollcall.Entry{Revision: rev, Changes: slices.Clone(b.Changes)}
 	for i := range e.Changes {
 		e.Changes[i].Revision = rev
-		if p, ok := e.Changes[i].Body.(rollcall.InstancePut); ok && p.Incarnation == 0 {
-			p.Incarnation = rev
-			e.Changes[i].Body = p
-		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

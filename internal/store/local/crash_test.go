@@ -226,10 +226,6 @@ func noted(changes []rollcall.Change, r rollcall.Revision) historyChange {
 	changes = slices.Clone(changes)
 	for i := range changes {
 		changes[i].Revision = r
-		if p, ok := changes[i].Body.(rollcall.InstancePut); ok && p.Incarnation == 0 {
-			p.Incarnation = r
-			changes[i].Body = p
-		}
 	}
 	return changes
 }

@@ -82,12 +82,6 @@ func parseGroup(s string) (entries []logged, closed bool, err error) {
 		if e.Revision != first {
 			return nil, false, fmt.Errorf("revision %d where %d should be", e.Revision, first)
 		}
-		for i, c := range e.Changes {
-			if p, ok := c.Body.(rollcall.InstancePut); ok && p.Incarnation == 0 {
-				p.Incarnation = e.Revision
-				e.Changes[i].Body = p
-			}
-		}
 		entries = append(entries, logged{e, fence})
 		first, s = first+1, s[n:]
 	}

@@ -251,10 +251,6 @@ func testAllKinds(t *testing.T, h *harness) {
 	want := Model{}
 	for _, c := range allKinds() {
 		c.Revision = last
-		if p, ok := c.Body.(rollcall.InstancePut); ok {
-			p.Incarnation = last
-			c.Body = p
-		}
 		want.Apply(c)
 	}
 	check := func() {
@@ -288,10 +284,6 @@ func (h *harness) fill(n int) map[rollcall.Revision]Model {
 		}
 		r := h.append(batch(c))
 		c.Revision = r
-		if p, ok := c.Body.(rollcall.InstancePut); ok {
-			p.Incarnation = r
-			c.Body = p
-		}
 		next := Model{}
 		for k, v := range now {
 			next[k] = v

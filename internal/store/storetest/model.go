@@ -23,6 +23,10 @@ func (m Model) Apply(c rollcall.Change) {
 	switch v := c.Body.(type) {
 	case rollcall.InstancePut:
 		k = "instance " + v.Key.String()
+		if v.Incarnation == 0 {
+			v.Incarnation = c.Revision
+			c.Body = v
+		}
 	case rollcall.InstanceRemove:
 		k, clears = "instance "+v.Key.String(), true
 	case rollcall.HealthPut:
