@@ -22,7 +22,7 @@ const (
 	// come all at once when a server is back, for whoever is closed or finds the
 	// system's queue full comes again, and later. More wait to be accepted for a
 	// while; then the one that has been silent for longest is closed.
-	mostUndecided = 16 << 10
+	mostUndecided = 4 << 10
 	waitForRoom   = 50 * time.Millisecond
 )
 
@@ -77,6 +77,9 @@ func (s *Splitter) Run() error {
 		}
 		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() && !tooMany(err) {
 			return err
+		}
+		if tooMany(err) {
+			s.hurry()
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 		select {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -179,5 +180,38 @@ func BenchmarkSplit(b *testing.B) {
 		}
 		got.Close()
 		c.Close()
+	}
+}
+
+// full is a listener whose process has no descriptors left after the first connection.
+type full struct {
+	net.Listener
+	accepted int
+}
+
+func (l *full) Accept() (net.Conn, error) {
+	if l.accepted++; l.accepted > 1 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// TestNoDescriptors: while there are none left, whoever has been silent for longest is
+// closed, however much room there is.
+func TestNoDescriptors(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Split(&full{Listener: l})
+	s.within = time.Hour
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run() }()
+	if c := connect(t, s, "P"); !closed(c) {
+		t.Error("it is not closed")
+	}
+	s.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
