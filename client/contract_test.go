@@ -102,9 +102,13 @@ func TestInstanceRoundTrip(t *testing.T) {
 		}
 		for _, id := range []string{".", "..", "~", "a;b", "a+b", "a b", "%2F", `"`} {
 			odd := rollcall.Instance{Service: "odd", ID: id, Lease: rollcall.Lease{Mode: rollcall.LeaseNone}}
-			if _, err := c.Put(t.Context(), odd); err != nil {
+			put, err := c.Put(t.Context(), odd)
+			if err != nil {
 				t.Errorf("id %q: %v", id, err)
 				continue
+			}
+			if put.Weight == nil || *put.Weight != rollcall.DefaultWeight {
+				t.Errorf("registered without a weight it has %v", put.Weight)
 			}
 			if got, err := c.Instance(t.Context(), odd.Key()); err != nil || got.ID != id {
 				t.Errorf("id %q: got %q, %v", id, got.ID, err)

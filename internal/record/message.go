@@ -50,7 +50,7 @@ func AppendMessage(b []byte, key rollcall.Key, r rollcall.Record, a *Added) []by
 }
 
 // AppendRegistered appends an instance, as it is shown to who has registered it, as
-// [AppendMessage] does. Its load is not in it.
+// [AppendMessage] does. Its weight is always in it; its load, which they know, is not.
 func AppendRegistered(b []byte, i *rollcall.Instance) []byte {
 	var buf [512]byte // kept off the heap
 	a := Added{
@@ -61,6 +61,9 @@ func AppendRegistered(b []byte, i *rollcall.Instance) []byte {
 		a.Health = *i.Health
 	}
 	packed := AppendInstance(buf[:0], i)
+	if w := i.WeightOrDefault(); w == rollcall.DefaultWeight { // which records leave out
+		b = appendIntAlways(b, 13, uint64(w))
+	}
 	return AppendMessage(b, i.Key(), rollcall.Record(unsafe.String(unsafe.SliceData(packed), len(packed))), &a)
 }
 

@@ -69,9 +69,6 @@ func TestMessageIsTheUnpackedInstance(t *testing.T) {
 		if err := proto.Unmarshal(AppendRegistered(nil, &want), &registered); err != nil {
 			t.Fatal(err)
 		}
-		if registered.Weight == nil {
-			registered.Weight = new(uint32(rollcall.DefaultWeight))
-		}
 		if diff := cmp.Diff(&got, &registered, sorted...); diff != "" {
 			t.Fatalf("(-as copied +to who has registered it)\n%s", diff)
 		}
