@@ -19,16 +19,19 @@ func (codec) Name() string { return "proto" }
 // receives it says what is wrong with it, because gRPC would call that an error of
 // its own.
 type in struct {
-	most   int // bytes
-	decode func([]byte) error
-	raw    []byte // nobody else's, and never changed
-	large  int    // its bytes, if there are too many
+	most   int                // bytes
+	decode func([]byte) error // nil: what was received is wanted as it is
+	raw    []byte             // nobody else's, and never changed
+	large  int                // its bytes, if there are too many
 }
 
 // decoded decodes what was received.
 func (m *in) decoded() error {
 	if m.large > 0 {
 		return tooLarge(m.large, m.most)
+	}
+	if m.decode == nil {
+		return nil
 	}
 	return m.decode(m.raw)
 }
@@ -49,9 +52,9 @@ func (m *in) done(do func() error) error {
 type encoded []byte
 
 // told is a record of a watch: what all are told who watch alike, behind the
-// number of one's own subscription.
+// number of one's own subscription, as it is encoded.
 type told struct {
-	subscription uint64
+	subscription mem.Buffer
 	record       []byte
 }
 
@@ -77,29 +80,11 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	case encoded:
 		return mem.BufferSlice{mem.SliceBuffer(m)}, nil
 	case *told:
-		return mem.BufferSlice{head(m.subscription), mem.SliceBuffer(m.record)}, nil
+		return mem.BufferSlice{m.subscription, mem.SliceBuffer(m.record)}, nil
 	}
 	b, err := proto.Marshal(v.(proto.Message))
 	return mem.BufferSlice{mem.SliceBuffer(b)}, err
 }
-
-// heads are those of the numbers that most subscriptions have.
-var heads = func() (all [32]mem.Buffer) {
-	for n := range all {
-		all[n] = newHead(uint64(n))
-	}
-	return all
-}()
-
-// head returns the field that a subscription's messages begin with.
-func head(subscription uint64) mem.Buffer {
-	if subscription < uint64(len(heads)) {
-		return heads[subscription]
-	}
-	return newHead(subscription)
-}
-
-func newHead(subscription uint64) mem.Buffer { return mem.SliceBuffer(appendInt(nil, 1, subscription)) }
 
 // decoder returns what decodes a message of the API.
 func decoder(m proto.Message) func([]byte) error {

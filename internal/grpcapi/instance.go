@@ -15,7 +15,7 @@ import (
 
 // register creates or replaces instances. One alone has the call's error.
 func (s *Server) register(ctx context.Context, most int, receive func(any) error) (any, error) {
-	m := in{most: most, decode: func([]byte) error { return nil }}
+	m := in{most: most}
 	if err := take(receive, &m); err != nil {
 		return nil, err
 	}

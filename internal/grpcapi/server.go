@@ -88,10 +88,10 @@ const (
 	answerIn = 20 * time.Second
 	// connBuffer is how many bytes of a connection are read at once.
 	connBuffer = 8 << 10
-	// streamWindow and connWindow are what may be under way to the server. They stay as
-	// they are: to find out what a connection carries would cost each a ping to the
-	// client and one back.
-	streamWindow = 1 << 20
+	// streamWindow is what a client may send on a stream that nobody reads; connWindow
+	// what may be on its way on a connection. They stay as they are: to find out what a
+	// connection carries would cost each a ping to the client and one back.
+	streamWindow = 256 << 10
 	connWindow   = 2 << 20
 )
 

@@ -74,12 +74,12 @@ func (st *sitting) next(do func([]byte) error) error {
 			st.silence.Reset(ttl)
 		}
 	}
-	in := &in{most: st.most, decode: func([]byte) error { return nil }}
-	return st.conversation.receive(in, func() error {
+	m := &in{most: st.most}
+	return st.conversation.receive(m, func() error {
 		if st.silence != nil {
 			st.silence.Stop()
 		}
-		return do(in.raw)
+		return do(m.raw)
 	})
 }
 

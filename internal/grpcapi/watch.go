@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/mem"
+
 	"github.com/rollcall-registry/rollcall"
 	pb "github.com/rollcall-registry/rollcall/api/rollcall/v1"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
@@ -35,7 +37,8 @@ type watching struct {
 type subscription struct {
 	w       *watching
 	number  uint64
-	id      string // among the hub's watchers
+	head    mem.Buffer // the number, as messages begin with it
+	id      string     // among the hub's watchers
 	topic   rollcall.ServiceKey
 	plan    *resolve.Plan
 	log     rollcall.LogID // of its tokens; who tells has it
@@ -182,7 +185,7 @@ func (w *watching) open(number uint64, m *pb.Subscribe) error {
 		stop()
 		return err
 	}
-	sub := &subscription{w: w, number: number, id: feed.ID(), plan: plan, feed: feed, stop: stop}
+	sub := &subscription{w: w, number: number, head: mem.SliceBuffer(appendInt(nil, 1, number)), id: feed.ID(), plan: plan, feed: feed, stop: stop}
 	sub.of(q.After.Log)
 	if q.Service != "" {
 		sub.topic = q.Key()
@@ -334,7 +337,7 @@ func (w *watching) records(sub *subscription) *records {
 // pass sends records, each by itself.
 func (w *watching) pass(sub *subscription, all []byte) error {
 	for record := range each(all) {
-		w.out = told{sub.number, record}
+		w.out = told{sub.head, record}
 		err := w.put(&w.out)
 		if w.out.record = nil; err != nil {
 			return err

@@ -20,7 +20,7 @@ const (
 	garbageFor        = 25 << 20 // of stacks
 	garbageLeast      = 16 << 20
 	garbageLeastShare = 0.2      // of what is alive
-	garbageMost       = 64 << 20 // or as much as is alive, of stacks too
+	garbageMost       = 64 << 20 // or as much as is alive, heap and stacks together
 	// Below this Go takes the percentage of this much.
 	smallestHeap = 4 << 20
 )

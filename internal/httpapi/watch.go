@@ -35,7 +35,7 @@ func (s *Server) watch(r *request) (int, error) {
 	if v, ok := r.params["acks"]; ok {
 		var err error
 		if who.Acks, err = strconv.ParseBool(v[0]); err != nil {
-			return 0, rollcall.Invalid("acks", fmt.Sprintf("%.40q is neither 1 nor 0", v[0]))
+			return 0, rollcall.Invalid("acks", fmt.Sprintf("%.40q is neither true nor false (1 or 0)", v[0]))
 		}
 	}
 	sub, plan, err := s.reg.Watch(r.ctx, &q, who)
