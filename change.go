@@ -36,7 +36,7 @@ type (
 		Record       Record
 		// Text is "" or Key.ID and Record in one piece of memory that has nothing
 		// else in it: whoever keeps the two for long may keep that instead of a copy.
-		// It says nothing of its own, and no log has it.
+		// It says nothing of its own and is not stored: entries that are read back lack it.
 		Text string
 	}
 	// InstanceRemove removes an instance.

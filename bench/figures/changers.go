@@ -24,6 +24,7 @@ type changers struct {
 	client  *rpc.Client
 	streams []*rpc.Stream
 	over    chan struct{} // hears when a round's changes are made
+	ended   chan struct{} // closed when no more can be
 	news    driver.News
 	buf     []byte
 
@@ -33,6 +34,7 @@ type changers struct {
 	next       time.Time
 	begin, end time.Time         // of the window that counts
 	due        map[int]time.Time // when each change was to be made; of a round
+	answered   map[int]bool      // which of them
 	changes    int
 	registered int // answers
 	ack        load.Histogram
@@ -41,21 +43,26 @@ type changers struct {
 // open opens the sessions and returns when all have their instance. They stay until the
 // process ends.
 func (c *changers) open() error {
-	c.over, c.due, c.news = make(chan struct{}, 1), map[int]time.Time{}, driver.RollcallSessionNews()
+	c.over, c.ended, c.due, c.news = make(chan struct{}, 1), make(chan struct{}), map[int]time.Time{}, driver.RollcallSessionNews()
 	c.client = &rpc.Client{Addr: c.Addr, Conns: c.Conns, Message: c.message, Ended: func(_ *rpc.Stream, err error) {
 		c.failed(fmt.Errorf("a session has ended: %v", err))
 	}}
 	if err := c.client.Open(); err != nil {
 		return err
 	}
-	go func() { c.failed(c.client.Run(time.Now().Add(time.Hour), c.turn)) }()
+	go func() {
+		defer close(c.ended)
+		c.failed(fmt.Errorf("the sessions are over: %v", c.client.Run(time.Now().Add(time.Hour), c.turn)))
+	}()
 	for deadline := time.Now().Add(50 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		c.mu.Lock()
 		have, problem := c.registered, c.problem
 		c.mu.Unlock()
 		switch {
-		case problem != nil || time.Now().After(deadline):
-			return fmt.Errorf("%d of %d sessions are there: %v", have, c.Sessions, problem)
+		case problem != nil:
+			return problem
+		case time.Now().After(deadline):
+			return fmt.Errorf("%d of %d sessions are there", have, c.Sessions)
 		case have == c.Sessions:
 			return nil
 		}
@@ -68,10 +75,18 @@ func (c *changers) run(rate float64, w load.Window) error {
 	c.mu.Lock()
 	c.begin = time.Now().Add(w.Ramp)
 	c.end = c.begin.Add(w.Length)
-	c.rate, c.next, c.due, c.ack = rate, time.Now(), map[int]time.Time{}, load.Histogram{}
+	c.rate, c.next, c.due, c.answered, c.ack = rate, time.Now(), map[int]time.Time{}, map[int]bool{}, load.Histogram{}
 	c.mu.Unlock()
 	w.Wait()
-	<-c.over
+	select {
+	case <-c.over:
+	case <-c.ended:
+	}
+	return c.wrong()
+}
+
+// wrong returns the first thing that went wrong.
+func (c *changers) wrong() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.problem
@@ -130,6 +145,7 @@ func (c *changers) message(st *rpc.Stream, b []byte, at time.Time) {
 		defer c.mu.Unlock()
 		c.registered++
 		if due, ok := c.due[int(m.Ref)]; ok {
+			c.answered[int(m.Ref)] = true
 			c.ack.Record(at.Sub(due))
 		}
 	case *pb.SessionResponse_Error:
@@ -139,10 +155,16 @@ func (c *changers) message(st *rpc.Stream, b []byte, at time.Time) {
 	}
 }
 
-// acked returns the 99th percentile of how long changes waited for their answer.
+// acked returns the 99th percentile of how long changes waited for their answer; those
+// that have none yet count as if it came now.
 func (c *changers) acked() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for change, due := range c.due {
+		if !c.answered[change] {
+			c.ack.Record(time.Since(due))
+		}
+	}
 	return c.ack.Quantile(0.99)
 }
 

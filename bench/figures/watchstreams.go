@@ -81,6 +81,9 @@ func streamsSide(s, g Server, c *changers, rate float64, watchers int) Side {
 					}
 				}
 			}
+			if err := c.wrong(); err != nil {
+				return report.Sample{}, err
+			}
 			ack := float64(c.acked()) / 1e6
 			r.Good = r.Done
 			sample := report.Of(r, 1)
