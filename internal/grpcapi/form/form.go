@@ -4,6 +4,7 @@
 package form
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"unicode/utf8"
@@ -24,7 +25,9 @@ type field struct {
 	b   []byte
 }
 
-// next takes the first field off b. An error is that of [protowire].
+var errNumber = errors.New("a field's number is too great")
+
+// next takes the first field off b. An error is that of [protowire], or errNumber.
 func next(b []byte) (f field, rest []byte, err error) {
 	if len(b) > 1 && b[0]|b[1] < 0x80 && b[0] >= 1<<3 && b[0]&7 == byte(protowire.BytesType) && int(b[1]) <= len(b)-2 { // as most are
 		end := 2 + int(b[1])
@@ -33,6 +36,9 @@ func next(b []byte) (f field, rest []byte, err error) {
 	num, typ, n := protowire.ConsumeTag(b)
 	if n < 0 {
 		return f, nil, protowire.ParseError(n)
+	}
+	if num > protowire.MaxValidNumber { // as protowire does not mind, but protobuf
+		return f, nil, errNumber
 	}
 	f.num, f.typ, b = num, typ, b[n:]
 	switch typ {
@@ -66,10 +72,10 @@ func (f *field) text(to *string) error {
 // share returns b as text in the same memory.
 func share(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// number sets a number, unless the field is none.
-func (f *field) number(to *uint64) {
+// duration sets one, unless the field is none.
+func (f *field) duration(to *rollcall.Duration) {
 	if f.typ == protowire.VarintType {
-		*to = f.n
+		*to = rollcall.Duration(f.n)
 	}
 }
 
@@ -176,23 +182,34 @@ func names(b []byte) (i rollcall.Instance, err error) {
 	return i, err
 }
 
-// instance decodes one into r.i. It is not usual if it has what is left to
-// protobuf.
-func (r *Reader) instance(b []byte) (usual bool, wrong, err error) {
+// usual reports whether a field of an instance is one that is decoded here, or that
+// nobody knows. A known one of another type is none to protobuf; it says what that means.
+func (f *field) usual() bool {
+	switch n := f.num; {
+	case n == 19, n > 28:
+		return true
+	case n == 10, n == 17, n > 20: // what is seldom, or not of a registration
+		return false
+	case n >= 13 && n <= 15:
+		return f.typ == protowire.VarintType
+	}
+	return f.typ == protowire.BytesType
+}
+
+// instance decodes one into r.i. It is not usual if it has what is left to protobuf,
+// or if that may say that something is wrong with it.
+func (r *Reader) instance(b []byte) (usual bool, err error) {
 	if r.ports == nil {
 		r.ports, r.metadata, r.capabilities = map[string]uint16{}, map[string]string{}, map[string]rollcall.Value{}
 	}
-	clear(r.ports)
-	clear(r.capabilities)
-	clear(r.metadata)
-	r.i = rollcall.Instance{}
+	r.forget()
 	i := &r.i
 	for len(b) > 0 {
 		var f field
-		if f, b, err = next(b); err != nil {
-			return false, nil, err
+		if f, b, err = next(b); err != nil || !f.usual() {
+			return false, err
 		}
-		var n uint64
+		usual = true
 		switch f.num {
 		case 1:
 			err = f.text(&i.Service)
@@ -201,10 +218,7 @@ func (r *Reader) instance(b []byte) (usual bool, wrong, err error) {
 		case 3:
 			err = f.text(&i.Address)
 		case 4:
-			var name string
-			if name, n, err = pair(f.b, nil); err == nil && wrong == nil {
-				wrong = r.port(name, n)
-			}
+			usual, err = r.port(f.b)
 		case 5:
 			err = f.text(&i.Version)
 		case 6:
@@ -216,37 +230,25 @@ func (r *Reader) instance(b []byte) (usual bool, wrong, err error) {
 		case 9:
 			err = f.text(&i.Locality.SubZone)
 		case 11:
-			if usual, err := r.capability(f.b); err != nil || !usual {
-				return false, nil, err
-			}
+			usual, err = r.capability(f.b)
 		case 12:
-			var name, value string
-			if name, _, err = pair(f.b, &value); err == nil && wrong == nil {
-				wrong = r.pair(name, value)
-			}
+			usual, err = r.pair(f.b)
 		case 13:
-			if f.number(&n); n > math.MaxUint16 {
-				return false, nil, nil // which protobuf's way says is wrong
-			}
-			r.weight = uint16(n)
+			r.weight, usual = uint16(f.n), f.n <= math.MaxUint16
 			i.Weight = &r.weight
 		case 14:
-			f.number(&n)
-			i.Capacity = uint32(n)
+			i.Capacity = uint32(f.n)
 		case 15:
-			f.number(&n)
-			i.Warmup = rollcall.Duration(n)
+			i.Warmup = rollcall.Duration(f.n)
 		case 16:
 			err = lease(f.b, &i.Lease)
 		case 18:
 			err = f.text(&i.Origin)
 		case 20:
 			err = f.text(&i.ID)
-		case 10, 17, 25, 26, 27, 28:
-			return false, nil, nil
 		}
-		if err != nil {
-			return false, nil, err
+		if err != nil || !usual {
+			return false, err
 		}
 	}
 	if len(r.ports) > 0 {
@@ -258,26 +260,34 @@ func (r *Reader) instance(b []byte) (usual bool, wrong, err error) {
 	if len(r.metadata) > 0 {
 		i.Metadata = r.metadata
 	}
-	return true, wrong, nil
+	return true, nil
 }
 
-func (r *Reader) port(name string, n uint64) error {
-	if n > math.MaxUint16 {
-		return rollcall.Invalid("ports."+name, "is a number from 1 to 65535")
-	}
-	if _, ok := r.ports[name]; ok {
-		return rollcall.Invalid("ports."+name, "is there twice")
+// forget lets go of the instance that was decoded last.
+func (r *Reader) forget() {
+	clear(r.ports)
+	clear(r.capabilities)
+	clear(r.metadata)
+	r.i = rollcall.Instance{}
+}
+
+func (r *Reader) port(b []byte) (usual bool, err error) {
+	name, n, err := pair(b, nil)
+	if _, again := r.ports[name]; err != nil || again || n > math.MaxUint16 {
+		return false, err
 	}
 	r.ports[name] = uint16(n)
-	return nil
+	return true, nil
 }
 
-func (r *Reader) pair(name, value string) error {
-	if _, ok := r.metadata[name]; ok {
-		return rollcall.Invalid("metadata."+name, "is there twice")
+func (r *Reader) pair(b []byte) (usual bool, err error) {
+	var value string
+	name, _, err := pair(b, &value)
+	if _, again := r.metadata[name]; err != nil || again {
+		return false, err
 	}
 	r.metadata[name] = value
-	return nil
+	return true, nil
 }
 
 // capability decodes one. It is not usual if protobuf's way may say that something is
@@ -377,9 +387,8 @@ func pair(b []byte, value *string) (name string, n uint64, err error) {
 			err = f.text(&name)
 		case f.num == 2 && value != nil:
 			err = f.text(value)
-		case f.num == 2:
-			f.number(&n)
-			n = uint64(uint32(n))
+		case f.num == 2 && f.typ == protowire.VarintType:
+			n = uint64(uint32(f.n))
 		}
 		if err != nil {
 			return "", 0, err
@@ -394,18 +403,15 @@ func lease(b []byte, l *rollcall.Lease) (err error) {
 		if f, b, err = next(b); err != nil {
 			return err
 		}
-		var n uint64
 		switch f.num {
 		case 1:
 			if err = f.text((*string)(&l.Mode)); err != nil {
 				return err
 			}
 		case 2:
-			f.number(&n)
-			l.TTL = rollcall.Duration(n)
+			f.duration(&l.TTL)
 		case 3:
-			f.number(&n)
-			l.RemoveAfter = rollcall.Duration(n)
+			f.duration(&l.RemoveAfter)
 		}
 	}
 	return nil

@@ -21,17 +21,25 @@ func FuzzInstances(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add([]byte("\x0a\x02\x22\x00"))
+	for _, b := range odd {
+		f.Add(append([]byte{0x0a, byte(len(b))}, b...))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n, err := Count(b, 1)
 		seen := 0
 		r := Reader{Limits: rollcall.DefaultLimits()}
-		got := r.Instances(b, 64<<10, func(i *rollcall.Instance, _ string, _ error) { seen++; i.Normalize() })
+		got := r.Instances(b, len(b), func(i *rollcall.Instance, _ string, _ error) { seen++; i.Normalize() })
 		if err == nil && got == nil && seen != n {
 			t.Errorf("%d were read of %d", seen, n)
 		}
 		var m pb.RegisterRequest
-		if proto.Unmarshal(b, &m) == nil && err == nil && n != len(m.Instances) {
+		refused := proto.Unmarshal(b, &m)
+		if refused == nil && err == nil && n != len(m.Instances) {
 			t.Errorf("%d were counted of %d", n, len(m.Instances))
 		}
+		if (got == nil) != (refused == nil) {
+			t.Errorf("%v, and protobuf: %v", got, refused)
+		}
+		Each(b, 1, func(b []byte) error { checkInstance(t, b); return nil })
 	})
 }

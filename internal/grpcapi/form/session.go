@@ -43,12 +43,12 @@ func Instance(b []byte, do func(i *rollcall.Instance, wrong error)) error {
 
 // one is [Instance] for who has a reader.
 func (r *Reader) one(b []byte, do func(i *rollcall.Instance, wrong error)) error {
-	usual, wrong, err := r.instance(b)
+	usual, err := r.instance(b)
 	switch {
 	case err != nil:
 		return err
 	case usual:
-		do(&r.i, wrong)
+		do(&r.i, nil)
 		return nil
 	}
 	m := new(pb.Instance)

@@ -1,6 +1,7 @@
 package form
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,27 +48,66 @@ func TestInstance(t *testing.T) {
 		{Service: "a", Id: "1", Metadata: []*pb.Pair{{Name: "m", Value: "v"}}},
 		{Service: "a", Id: "1", Position: &pb.Position{Lat: 1, Lon: 2}},
 		{Service: "a", Id: "1", Weight: new(uint32(70_000))},
+		{Service: "a", Id: "1", Revision: 3, Incarnation: 2, RegisteredAt: 1, Health: &pb.Health{Status: 1}},
 	} {
-		want, wrong := m.Domain()
-		err := Instance(marshal(t, m), func(got *rollcall.Instance, err error) {
-			if (err == nil) != (wrong == nil) || err != nil && err.Error() != wrong.Error() {
-				t.Errorf("%v, want %v", err, wrong)
-			}
-			if diff := cmp.Diff(want, *got, cmpopts.EquateEmpty()); err == nil && diff != "" {
-				t.Errorf("(-protobuf +by hand)\n%s", diff)
-			}
-		})
-		if err != nil {
-			t.Error(err)
-		}
+		checkInstance(t, marshal(t, m))
+	}
+	for name, b := range odd {
+		t.Run(name, func(t *testing.T) { checkInstance(t, []byte(b)) })
 	}
 	if err := Instance([]byte{0x0a, 9}, func(*rollcall.Instance, error) { t.Error("what is cut off is decoded") }); err == nil {
 		t.Error("what is cut off is taken")
 	}
 }
 
+// odd are instances that nobody writes and that protobuf has an opinion of.
+var odd = map[string]string{
+	"a port that is a number":                  "\x20\x01",
+	"a pair that is a number":                  "\x60\x01",
+	"a capability that is a number":            "\x58\x01",
+	"a weight that is text":                    "\x6a\x01a",
+	"a capacity, and one that is text":         "\x70\x07\x72\x01a",
+	"a warm-up, and one that is text":          "\x78\x07\x7a\x01a",
+	"a lease that is a number":                 "\x80\x01\x01",
+	"a TTL, and one that is text":              "\x82\x01\x05\x10\x07\x12\x01a",
+	"a time, and one that is text":             "\x82\x01\x05\x18\x07\x1a\x01a",
+	"two leases":                               "\x82\x01\x02\x10\x07\x82\x01\x02\x18\x08",
+	"a port's number, and one that is text":    "\x22\x05\x10\x07\x12\x01a",
+	"health that is cut off":                   "\xaa\x01\x01\x08",
+	"a revision":                               "\xb0\x01\x07",
+	"a reserved field":                         "\x98\x01\x07",
+	"an unknown field":                         "\xea\x01\x01a",
+	"a field with too great a number":          "\x80\x80\x80\x80\x10\x01",
+	"a pair twice, and before it a great port": "\x62\x00\x62\x00\x22\x04\x10\xff\xff\x7f",
+	"a great capacity":                         "\x70\x81\x80\x80\x80\x10",
+	"a great port that is not, in 32 bits":     "\x22\x06\x10\x81\x80\x80\x80\x10",
+}
+
+// checkInstance fails if an instance is not decoded as protobuf does, or not refused as
+// that does.
+func checkInstance(t *testing.T, b []byte) {
+	t.Helper()
+	var m pb.Instance
+	refused := proto.Unmarshal(b, &m)
+	want, wrong := m.Domain()
+	err := Instance(b, func(got *rollcall.Instance, err error) {
+		if fmt.Sprint(err) != fmt.Sprint(wrong) {
+			t.Fatalf("%q: %v, want %v", b, err, wrong)
+		}
+		if diff := cmp.Diff(want, *got, cmpopts.EquateEmpty(), cmpopts.EquateNaNs()); err == nil && diff != "" {
+			t.Fatalf("%q: (-protobuf +by hand)\n%s", b, diff)
+		}
+	})
+	if (err == nil) != (refused == nil) {
+		t.Fatalf("%q: %v, and protobuf: %v", b, err, refused)
+	}
+}
+
 func FuzzRegistration(f *testing.F) {
 	f.Add([]byte("\x08\x01\x1a\x03\x0a\x01a"))
+	for _, b := range odd {
+		f.Add(append([]byte{0x1a, byte(len(b))}, b...))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ref, instance, ok := Registration(b)
 		if !ok {
@@ -81,6 +121,7 @@ func FuzzRegistration(f *testing.F) {
 		if err == nil && (m.Ref != ref || m.GetRegister() == nil) {
 			t.Errorf("%v is read as a registration with ref %d", &m, ref)
 		}
+		checkInstance(t, instance)
 	})
 }
 
