@@ -263,12 +263,20 @@ func (r *Reader) instance(b []byte) (usual bool, err error) {
 	return true, nil
 }
 
-// forget lets go of the instance that was decoded last.
+// forget lets go of the instance that was decoded last, and of all that has its memory.
 func (r *Reader) forget() {
 	clear(r.ports)
 	clear(r.capabilities)
 	clear(r.metadata)
+	r.none()
 	r.i = rollcall.Instance{}
+}
+
+// none lets go of the elements of the list that was decoded last: as many as that had,
+// for a long one may come before many short ones.
+func (r *Reader) none() {
+	clear(r.elements)
+	r.elements = r.elements[:0]
 }
 
 func (r *Reader) port(b []byte) (usual bool, err error) {
@@ -322,7 +330,7 @@ func (r *Reader) capability(b []byte) (usual bool, err error) {
 // value decodes a value, which is usual if it is of one kind.
 func (r *Reader) value(b []byte) (v rollcall.Value, usual bool, err error) {
 	kinds, list := 0, false
-	r.elements = r.elements[:0]
+	r.none()
 	for len(b) > 0 {
 		var f field
 		if f, b, err = next(b); err != nil {

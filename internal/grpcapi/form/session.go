@@ -37,7 +37,10 @@ var readers = sync.Pool{New: func() any { return new(Reader) }}
 // is that of b.
 func Instance(b []byte, do func(i *rollcall.Instance, wrong error)) error {
 	r := readers.Get().(*Reader)
-	defer readers.Put(r)
+	defer func() {
+		r.forget() // or the pool keeps the message, whose memory all of it shares
+		readers.Put(r)
+	}()
 	return r.one(b, do)
 }
 

@@ -60,6 +60,29 @@ func TestInstance(t *testing.T) {
 	}
 }
 
+// TestReadersForget: one that waits for its next message has nothing of the last.
+func TestReadersForget(t *testing.T) {
+	list := &pb.Value{List: true, Elements: []*pb.Value{{String_: new("x")}, {String_: new("y")}}}
+	b := marshal(t, &pb.Instance{
+		Service: "a", Id: "1", Ports: []*pb.Port{{Name: "p", Port: 1}}, Metadata: []*pb.Pair{{Name: "m", Value: "v"}},
+		Capabilities: []*pb.Capability{{Name: "c", Value: list}, {Name: "d", Value: &pb.Value{List: true}}},
+	})
+	for range 10 { // the pool may drop some
+		if err := Instance(b, func(*rollcall.Instance, error) {}); err != nil {
+			t.Fatal(err)
+		}
+		r := readers.Get().(*Reader)
+		for _, e := range r.elements[:cap(r.elements)] {
+			if e.Kind() != rollcall.KindNone {
+				t.Errorf("an element %v is kept", e)
+			}
+		}
+		if len(r.ports)+len(r.metadata)+len(r.capabilities) > 0 || r.i.Service != "" || r.i.Ports != nil {
+			t.Errorf("%+v is kept", r.i)
+		}
+	}
+}
+
 // odd are instances that nobody writes and that protobuf has an opinion of.
 var odd = map[string]string{
 	"a port that is a number":                  "\x20\x01",
