@@ -23,8 +23,11 @@ func DefaultLimits() Limits {
 	return Limits{Capabilities: 64, Metadata: 64, ValueBytes: 512, Ports: 32, Checks: 16}
 }
 
+// MaxName is how many bytes the name of a service, a namespace, a port, a check, a
+// capability or a metadata pair has at most.
+const MaxName = 128
+
 const (
-	maxName    = 128
 	maxID      = 256
 	maxAddress = 253 // a DNS name
 )
@@ -35,8 +38,8 @@ func CheckName(field, name string) error {
 	switch {
 	case name == "":
 		return Invalid(field, "is required")
-	case len(name) > maxName:
-		return Invalid(field, fmt.Sprintf("is %d bytes long; at most %d are allowed", len(name), maxName))
+	case len(name) > MaxName:
+		return Invalid(field, fmt.Sprintf("is %d bytes long; at most %d are allowed", len(name), MaxName))
 	case !alphanumeric(name[0]):
 		return Invalid(field, fmt.Sprintf("%.140q must begin with a letter or digit", name))
 	}
@@ -178,8 +181,8 @@ func (v *validator) label(field, name string) {
 	switch {
 	case name == "":
 		v.fail(field, "has an entry without a name")
-	case len(name) > maxName:
-		v.fail(field, fmt.Sprintf("has a name of %d bytes; at most %d are allowed", len(name), maxName))
+	case len(name) > MaxName:
+		v.fail(field, fmt.Sprintf("has a name of %d bytes; at most %d are allowed", len(name), MaxName))
 	case !utf8.ValidString(name):
 		v.fail(field, "has a name that is not valid UTF-8")
 	}

@@ -144,13 +144,10 @@ func (p *plain) entries(lists []byte, num protowire.Number, most int) []byte {
 	return lists
 }
 
-// plainName is how long the name of an entry is at most.
-const plainName = 128
-
 // entry reads one of a map, and returns its name.
 func (p *plain) entry(num protowire.Number) (name string) {
 	name = p.text(1)
-	p.bad = p.bad || name == "" || len(name) > plainName
+	p.bad = p.bad || name == "" || len(name) > rollcall.MaxName
 	switch {
 	case num == 4:
 		p.bad = p.number(2, math.MaxUint16) == 0 || rollcall.CheckName("", name) != nil || p.bad

@@ -151,6 +151,13 @@ func TestWhatIsNotPlain(t *testing.T) {
 		"twice":             head + head,
 		"unknown":           head + field(99, "x"),
 		"other type":        head + "\x18\x01",
+		"port of a number":  head + "\x20\x01",
+		"pair of a number":  head + "\x60\x01",
+		"weight of text":    head + "\x6a\x01a",
+		"capacity and text": head + "\x70\x07\x72\x01a",
+		"TTL of text":       head + "\x82\x01\x03\x12\x01a",
+		"port and text":     head + "\x22\x08\x0a\x01a\x10\x07\x12\x01b",
+		"health":            head + "\xaa\x01\x01\x08",
 		"cut off":           head + "\x1a\x05ab",
 		"long length":       head + "\x1a\x81\x00a",
 		"long number":       head + "\x70\x81\x00",
@@ -174,6 +181,27 @@ func TestWhatIsNotPlain(t *testing.T) {
 	}
 	if !checkPlain(t, head+field(20, "i"), rollcall.DefaultLimits()) {
 		t.Error("the least is not plain")
+	}
+}
+
+// TestPlainNames: the names of entries that are plain are as long as those that are
+// valid, no less and no more.
+func TestPlainNames(t *testing.T) {
+	limits := rollcall.DefaultLimits()
+	for _, length := range []int{rollcall.MaxName, rollcall.MaxName + 1} {
+		name := strings.Repeat("n", length)
+		for field, i := range map[string]rollcall.Instance{
+			"port":       {Ports: map[string]uint16{name: 1}},
+			"capability": {Capabilities: map[string]rollcall.Value{name: rollcall.Bool(true)}},
+			"pair":       {Metadata: map[string]string{name: "v"}},
+		} {
+			i.Service, i.ID, i.Address = "s", "i", "10.0.0.1"
+			m := marshal(t, pb.FromInstance(&i))
+			i.Normalize()
+			if valid, plain := i.Validate(limits) == nil, checkPlain(t, m, limits); plain != valid || valid != (length == 128) {
+				t.Errorf("a %s's name of %d bytes is plain: %v, and valid: %v", field, length, plain, valid)
+			}
+		}
 	}
 }
 
