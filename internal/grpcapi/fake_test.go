@@ -104,7 +104,8 @@ func (f *fakeCore) OpenSession(_ context.Context, token string, ttl time.Duratio
 type fakeSession struct {
 	lost  chan rollcall.Key
 	taken chan struct{}
-	does  func(ctx context.Context) // with each report
+	does  func(ctx context.Context)  // with each report
+	takes func(i *rollcall.Instance) // each registration, and may change what is answered
 
 	mu    sync.Mutex
 	ping  time.Duration
@@ -143,6 +144,9 @@ func (s *fakeSession) Goodbye(_ context.Context, keys ...rollcall.Key) error {
 
 func (s *fakeSession) Register(_ context.Context, i rollcall.Instance, _ rollcall.Revision) (rollcall.Instance, bool, error) {
 	i.Normalize()
+	if s.takes != nil {
+		s.takes(&i)
+	}
 	return i, true, nil
 }
 

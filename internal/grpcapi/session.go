@@ -204,7 +204,10 @@ func (st *sitting) enter(ref uint64, i *rollcall.Instance, wrong error) error {
 	if st.keys == nil {
 		st.keys = map[rollcall.Key]struct{}{}
 	}
-	st.keys[is.Key()] = struct{}{}
+	if i.ID == "" {
+		i.ID = strings.Clone(is.ID)
+	}
+	st.keys[i.Key()] = struct{}{} // and not that of is, whose id may be a part of more
 	return st.send(encoded(appendRegistered(appendInt(nil, 1, ref), 3, &is, created)))
 }
 
