@@ -19,7 +19,7 @@ type memory struct {
 	query    rollcall.Query
 	known    map[rollcall.Key]rollcall.Instance
 	held     map[rollcall.Key]time.Time // those that the registry does not have, until when
-	until    time.Time                  // before which none of them is given up
+	until    time.Time                  // before which none of them is given up; it may be too early
 	revision rollcall.Revision          // the newest that was told
 }
 

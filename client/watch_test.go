@@ -432,6 +432,34 @@ func TestKeptWeightsAreThoseOfTheVerdict(t *testing.T) {
 	}
 }
 
+// TestHeldOneAfterTheOther: of those that are held until different times each goes at its
+// own, and who is missing from a further log is waited for anew.
+func TestHeldOneAfterTheOther(t *testing.T) {
+	m := newMemory(rollcall.Query{Service: "payments"})
+	now := time.Now()
+	p := func(id string) rollcall.Instance { return rollcall.Instance{Service: "payments", ID: id} }
+	m.see(&Event{Type: EventSnapshot, Instances: []rollcall.Instance{p("p-1"), p("p-2")}}, false, now)
+	m.see(&Event{Type: EventReset, Instances: []rollcall.Instance{p("p-2")}}, true, now.Add(-holdFor/2))
+	m.see(&Event{Type: EventReset}, true, now)
+	if gone := m.expired(now.Add(holdFor-1), true); len(gone) != 0 {
+		t.Errorf("%+v is told to be gone, which the newest log may not have yet", gone)
+	}
+	m.held[rollcall.NewKey("", "payments", "p-1")] = now.Add(holdFor / 2)
+	m.until = m.earliest()
+	for _, tt := range []struct {
+		after time.Duration
+		want  string
+	}{{holdFor/2 - 1, ""}, {holdFor / 2, "p-1"}, {holdFor - 1, ""}, {holdFor, "p-2"}} {
+		var ids []string
+		for _, ev := range m.expired(now.Add(tt.after), true) {
+			ids = append(ids, ev.ID)
+		}
+		if got := strings.Join(ids, " "); got != tt.want {
+			t.Errorf("after %v %q is told to be gone, want %q", tt.after, got, tt.want)
+		}
+	}
+}
+
 // BenchmarkHeld is an event while thousands are held, as of a registry that has lost its
 // data.
 func BenchmarkHeld(b *testing.B) {
