@@ -18,13 +18,13 @@ const holdFor = rollcall.DefaultTTL * 3 / 2
 type memory struct {
 	query    rollcall.Query
 	known    map[rollcall.Key]rollcall.Instance
-	held     map[rollcall.Key]time.Time // those that the registry does not have, until when
-	until    time.Time                  // before which none of them is given up; it may be too early
-	revision rollcall.Revision          // the newest that was told
+	held     map[rollcall.Key]struct{} // those that the registry does not have
+	until    time.Time                 // it is waited for them
+	revision rollcall.Revision         // the newest that was told
 }
 
 func newMemory(q rollcall.Query) *memory {
-	return &memory{query: q, known: map[rollcall.Key]rollcall.Instance{}, held: map[rollcall.Key]time.Time{}}
+	return &memory{query: q, known: map[rollcall.Key]rollcall.Instance{}, held: map[rollcall.Key]struct{}{}}
 }
 
 // key returns the key of an instance that an event tells of by its id.
@@ -82,31 +82,20 @@ func (m *memory) whole(ev *Event, foreign bool, now time.Time) {
 		m.back(ev.Instances[n])
 	}
 	if foreign {
+		m.until = now.Add(holdFor)
 		for key := range before {
 			if _, ok := m.known[key]; !ok {
-				m.held[key] = now.Add(holdFor)
+				m.held[key] = struct{}{}
 			}
 		}
 	}
+	if !m.until.After(now) {
+		clear(m.held)
+	}
 	for _, key := range m.holding() {
-		if !m.held[key].After(now) {
-			delete(m.held, key)
-			continue
-		}
 		m.known[key] = before[key]
 		ev.Instances = append(ev.Instances, before[key])
 	}
-	m.until = m.earliest()
-}
-
-// earliest returns until when the first of those that are held is.
-func (m *memory) earliest() (at time.Time) {
-	for _, until := range m.held {
-		if at.IsZero() || until.Before(at) {
-			at = until
-		}
-	}
-	return at
 }
 
 // holding returns what is held, in order.
@@ -120,17 +109,14 @@ func (m *memory) holding() []rollcall.Key {
 // being told of, who is not yet may be among those that follow: it is a bookmark that says
 // that there are none, unless it takes twice as long.
 func (m *memory) expired(now time.Time, current bool) (gone []Event) {
-	by := now
+	until := m.until
 	if !current {
-		by = by.Add(-holdFor)
+		until = until.Add(holdFor)
 	}
-	if len(m.held) == 0 || m.until.After(by) { // there may be many, and this is asked for each event
+	if len(m.held) == 0 || until.After(now) {
 		return nil
 	}
 	for _, key := range m.holding() {
-		if m.held[key].After(by) {
-			continue
-		}
 		ev := Event{Type: EventRemove, Revision: m.revision, ID: key.ID, Reason: "not registered again within " + holdFor.String()}
 		if i := m.known[key]; m.query.Service == "" || key.ServiceKey != m.query.Key() {
 			ev.Namespace, ev.Service = i.Namespace, i.Service
@@ -139,6 +125,5 @@ func (m *memory) expired(now time.Time, current bool) (gone []Event) {
 		delete(m.held, key)
 		gone = append(gone, ev)
 	}
-	m.until = m.earliest()
 	return gone
 }
