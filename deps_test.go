@@ -54,7 +54,8 @@ var mayImport = map[string][]string{
 	"examples/grpc/caller":  {"client", "client/grpcresolver"},
 	"examples/worker":       {".", "client"},
 
-	"internal/record":   {"."},
+	"internal/nest":     {},
+	"internal/record":   {".", "internal/nest"},
 	"internal/auth":     {"."},
 	"internal/catalog":  {".", "internal/record"},
 	"internal/watch":    {".", "internal/catalog"},
@@ -100,7 +101,7 @@ var mayImport = map[string][]string{
 		"internal/resolve", "internal/watch",
 	},
 
-	"internal/grpcapi":        {".", "api/rollcall/v1", "internal/auth", "internal/catalog", "internal/grpcapi/...", "internal/record", "internal/resolve", "internal/watch"},
+	"internal/grpcapi":        {".", "api/rollcall/v1", "internal/auth", "internal/catalog", "internal/grpcapi/...", "internal/nest", "internal/record", "internal/resolve", "internal/watch"},
 	"internal/grpcapi/aside":  {},
 	"internal/grpcapi/form":   {".", "api/rollcall/v1", "internal/record"},
 	"internal/grpcapi/sender": {"internal/catalog", "internal/watch"},

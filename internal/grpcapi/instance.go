@@ -10,6 +10,7 @@ import (
 	"github.com/rollcall-registry/rollcall"
 	pb "github.com/rollcall-registry/rollcall/api/rollcall/v1"
 	"github.com/rollcall-registry/rollcall/internal/grpcapi/form"
+	"github.com/rollcall-registry/rollcall/internal/nest"
 	"github.com/rollcall-registry/rollcall/internal/record"
 )
 
@@ -56,18 +57,18 @@ func (s *Server) registerOne(ctx context.Context, raw []byte) (any, error) {
 
 // appendRegistered writes how one is told that its instance is registered.
 func appendRegistered(b []byte, num protowire.Number, i *rollcall.Instance, created bool) []byte {
-	b, at := open(slices.Grow(b, usualInstance), num)
+	b, at := nest.Open(slices.Grow(b, usualInstance), num)
 	b = appendKey(b, i.Key())
 	b = appendInt(appendBool(b, 2, created), 3, uint64(i.Revision))
-	b, inner := open(b, 5)
-	return shut(shut(record.AppendRegistered(b, i), inner), at)
+	b, inner := nest.Open(b, 5)
+	return nest.Shut(nest.Shut(record.AppendRegistered(b, i), inner), at)
 }
 
 func appendKey(b []byte, k rollcall.Key) []byte {
-	b, at := open(b, 1)
+	b, at := nest.Open(b, 1)
 	b = appendText(b, 1, k.Service)
 	b = appendText(b, 2, k.ID)
-	return shut(appendText(b, 3, k.Namespace), at)
+	return nest.Shut(appendText(b, 3, k.Namespace), at)
 }
 
 // refused is one of many registrations that something is wrong with.
@@ -118,15 +119,15 @@ const usualResult = 64
 
 // appendResult writes one of the results of a RegisterResponse.
 func (s *Server) appendResult(b []byte, r *rollcall.Registration) []byte {
-	b, at := open(b, 1)
+	b, at := nest.Open(b, 1)
 	b = appendKey(b, r.Key)
 	if r.Err == nil {
 		b = appendBool(b, 2, r.Created)
-		return shut(appendInt(b, 3, uint64(r.Revision)), at)
+		return nest.Shut(appendInt(b, 3, uint64(r.Revision)), at)
 	}
-	b, inner := open(b, 4)
+	b, inner := nest.Open(b, 4)
 	b, _ = proto.MarshalOptions{}.MarshalAppend(b, s.detail("a registration", r.Key, r.Err)) // its text is UTF-8
-	return shut(shut(b, inner), at)
+	return nest.Shut(nest.Shut(b, inner), at)
 }
 
 func (s *Server) deregister(ctx context.Context, m *pb.DeregisterRequest) (any, error) {

@@ -1,7 +1,6 @@
 package grpcapi
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 
@@ -9,6 +8,7 @@ import (
 
 	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/nest"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 	"github.com/rollcall-registry/rollcall/internal/watch"
 )
@@ -71,10 +71,10 @@ func (e *records) token(num protowire.Number, r rollcall.Revision) {
 
 func (e *records) bookmark(r rollcall.Revision) {
 	var at int
-	e.buf, at = open(e.buf, fieldBookmark)
+	e.buf, at = nest.Open(e.buf, fieldBookmark)
 	e.buf = appendInt(e.buf, 1, uint64(r))
 	e.token(2, r)
-	e.buf = shut(e.buf, at)
+	e.buf = nest.Shut(e.buf, at)
 }
 
 // state begins a state; its instances and whole follow.
@@ -84,7 +84,7 @@ func (e *records) state(t watch.Type, r rollcall.Revision) {
 }
 
 func (e *records) part() {
-	e.buf, e.at = open(e.buf, fieldState)
+	e.buf, e.at = nest.Open(e.buf, fieldState)
 	e.buf = appendBool(e.buf, 1, e.reset)
 	e.buf = appendInt(e.buf, 2, uint64(e.begun))
 }
@@ -92,20 +92,20 @@ func (e *records) part() {
 // instance adds one to a state, and reports whether a part is complete with it.
 func (e *records) instance(i *catalog.Item, shown *catalog.Shown) (part bool) {
 	if len(e.buf)-e.at >= mostRecord {
-		e.buf = shut(appendBool(e.buf, 5, true), e.at)
+		e.buf = nest.Shut(appendBool(e.buf, 5, true), e.at)
 		e.part()
 		part = true
 	}
 	var at int
-	e.buf, at = open(e.buf, 4)
-	e.buf = shut(e.s.appendItem(e.buf, i, shown), at)
+	e.buf, at = nest.Open(e.buf, 4)
+	e.buf = nest.Shut(e.s.appendItem(e.buf, i, shown), at)
 	return part
 }
 
 // whole ends a state.
 func (e *records) whole() {
 	e.token(3, e.begun)
-	e.buf = shut(e.buf, e.at)
+	e.buf = nest.Shut(e.buf, e.at)
 }
 
 // view writes the state of one service. v may be nil.
@@ -136,7 +136,7 @@ func (e *records) result(b *watch.Batch) {
 func (e *records) changes(b *watch.Batch) {
 	groups := b.Verdicts()
 	var at int
-	e.buf, at = open(e.buf, fieldChanges)
+	e.buf, at = nest.Open(e.buf, fieldChanges)
 	e.buf = appendInt(e.buf, 1, uint64(b.Revision))
 	for n := range b.Changes {
 		c := &b.Changes[n]
@@ -150,36 +150,36 @@ func (e *records) changes(b *watch.Batch) {
 		}
 		for _, members := range alike {
 			if len(e.buf)-at >= mostRecord {
-				e.buf = shut(e.buf, at)
-				e.buf, at = open(e.buf, fieldChanges)
+				e.buf = nest.Shut(e.buf, at)
+				e.buf, at = nest.Open(e.buf, fieldChanges)
 				e.buf = appendInt(e.buf, 1, uint64(b.Revision))
 			}
 			e.change(b, c, members)
 		}
 	}
 	e.token(2, b.Revision)
-	e.buf = shut(e.buf, at)
+	e.buf = nest.Shut(e.buf, at)
 }
 
 // change writes one, with those that got the same verdict.
 func (e *records) change(b *watch.Batch, c *watch.Change, members []int) {
 	var at, inner int
-	e.buf, at = open(e.buf, 3)
+	e.buf, at = nest.Open(e.buf, 3)
 	e.buf = appendInt(e.buf, 1, uint64(c.Revision))
 	e.service(c.Service, 2)
 	switch c.Kind {
 	case watch.Put:
-		e.buf, inner = open(e.buf, 4)
-		e.buf = e.s.appendItem(e.buf, c.Item, shown(c.Shown))
+		e.buf, inner = nest.Open(e.buf, 4)
+		e.buf = e.s.appendItem(e.buf, c.Item, c.Shown.As())
 	case watch.Health:
-		e.buf, inner = open(e.buf, 5)
+		e.buf, inner = nest.Open(e.buf, 5)
 		e.verdict(b, c, members)
 	case watch.Remove:
-		e.buf, inner = open(e.buf, 6)
+		e.buf, inner = nest.Open(e.buf, 6)
 		e.buf = appendText(e.buf, 1, c.ID)
-		e.buf = appendText(e.buf, 2, departure(c))
+		e.buf = appendText(e.buf, 2, c.Departure(reason))
 	}
-	e.buf = shut(shut(e.buf, inner), at)
+	e.buf = nest.Shut(nest.Shut(e.buf, inner), at)
 }
 
 // service says which service a record is about, if there are several or it is of
@@ -198,12 +198,12 @@ func (e *records) verdict(b *watch.Batch, c *watch.Change, members []int) {
 		e.buf = appendText(e.buf, 1, b.Changes[n].ID)
 	}
 	e.buf = appendInt(e.buf, 2, uint64(c.Item.Status()))
-	e.buf = appendText(e.buf, 3, shorten(c.Item.Reason(), maxReason))
+	e.buf = appendText(e.buf, 3, reason(c.Item.Reason()))
 	if !b.Changes[members[0]].Item.Usable() {
 		return
 	}
 	var at int
-	e.buf, at = open(e.buf, 4)
+	e.buf, at = nest.Open(e.buf, 4)
 	for _, n := range members {
 		c := &b.Changes[n]
 		weight := uint16(0)
@@ -214,13 +214,13 @@ func (e *records) verdict(b *watch.Batch, c *watch.Change, members []int) {
 		}
 		e.buf = protowire.AppendVarint(e.buf, uint64(weight))
 	}
-	e.buf = shut(e.buf, at)
+	e.buf = nest.Shut(e.buf, at)
 }
 
 // weighed writes weights, by service.
 func (e *records) weighed(b *watch.Batch) {
 	var at int
-	e.buf, at = open(e.buf, fieldWeights)
+	e.buf, at = nest.Open(e.buf, fieldWeights)
 	e.buf = appendInt(e.buf, 1, b.Generation)
 	for ws := b.Weighed; len(ws) > 0; {
 		n := 1
@@ -228,48 +228,28 @@ func (e *records) weighed(b *watch.Batch) {
 			n++
 		}
 		if len(e.buf)-at >= mostRecord {
-			e.buf = shut(e.buf, at)
-			e.buf, at = open(e.buf, fieldWeights)
+			e.buf = nest.Shut(e.buf, at)
+			e.buf, at = nest.Open(e.buf, fieldWeights)
 			e.buf = appendInt(e.buf, 1, b.Generation)
 		}
 		var inner, weights int
-		e.buf, inner = open(e.buf, 2)
+		e.buf, inner = nest.Open(e.buf, 2)
 		e.service(ws[0].Service, 1)
 		for _, w := range ws[:n] {
 			e.buf = appendText(e.buf, 3, w.ID)
 		}
-		e.buf, weights = open(e.buf, 4)
+		e.buf, weights = nest.Open(e.buf, 4)
 		for _, w := range ws[:n] {
 			e.buf = protowire.AppendVarint(e.buf, uint64(w.Weight))
 		}
-		e.buf = shut(shut(e.buf, weights), inner)
+		e.buf = nest.Shut(nest.Shut(e.buf, weights), inner)
 		ws = ws[n:]
 	}
-	e.buf = shut(e.buf, at)
+	e.buf = nest.Shut(e.buf, at)
 }
 
 // mostIDs is how many ids stand together at most.
 const mostIDs = 1024
 
-func shown(s *watch.Shown) *catalog.Shown {
-	if s == nil {
-		return nil
-	}
-	return &s.Shown
-}
-
-// departure says why an instance is no longer told of.
-func departure(c *watch.Change) string {
-	i := c.Item
-	if i == nil {
-		return cmp.Or(shorten(c.Why, maxReason), "deregistered")
-	}
-	if i.Usable() && c.Why != "" {
-		return c.Why
-	}
-	why := "not selected: " + i.Status().String()
-	if i.Reason() != "" {
-		why += ": " + shorten(i.Reason(), maxReason)
-	}
-	return why
-}
+// reason is a reason as records have it.
+func reason(s string) string { return shorten(s, maxReason) }

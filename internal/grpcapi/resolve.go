@@ -8,6 +8,7 @@ import (
 	"github.com/rollcall-registry/rollcall"
 	pb "github.com/rollcall-registry/rollcall/api/rollcall/v1"
 	"github.com/rollcall-registry/rollcall/internal/catalog"
+	"github.com/rollcall-registry/rollcall/internal/nest"
 	"github.com/rollcall-registry/rollcall/internal/resolve"
 )
 
@@ -55,8 +56,8 @@ func (s *Server) appendAnswer(b []byte, a *resolve.Answer) []byte {
 			shown.Position = &p
 		}
 		var at int
-		b, at = open(b, 7)
-		b = shut(e.Item.AppendMessage(b, &shown), at)
+		b, at = nest.Open(b, 7)
+		b = nest.Shut(e.Item.AppendMessage(b, &shown), at)
 	}
 	b = appendInt(b, 8, uint64(a.Revision))
 	return appendInt(b, 9, uint64(a.Age))

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/nest"
 )
 
 // Format is the version of the record format: the first byte of every log,
@@ -73,8 +74,8 @@ func ParseEntry(s string) (e rollcall.Entry, fence rollcall.Fence, err error) {
 
 // appendChange appends c as the submessage num.
 func appendChange(b []byte, num protowire.Number, c *rollcall.Change) []byte {
-	b, at := open(b, num)
-	return shut(AppendChange(b, c), at)
+	b, at := nest.Open(b, num)
+	return nest.Shut(AppendChange(b, c), at)
 }
 
 // AppendChange appends the packed form of c to b.
@@ -90,18 +91,18 @@ func AppendChange(b []byte, c *rollcall.Change) []byte {
 	switch v := c.Body.(type) {
 	case rollcall.InstancePut:
 		b = appendKey(b, kindInstance, v.Key.Namespace, v.Key.Service, v.Key.ID)
-		b, at = open(b, 8)
+		b, at = nest.Open(b, 8)
 		b = appendInt(b, 1, uint64(v.Incarnation))
 		if !v.RegisteredAt.IsZero() {
 			b = appendInt(b, 2, nanos(v.RegisteredAt))
 		}
 		b = appendTextAlways(b, 3, string(v.Record))
-		b = shut(b, at)
+		b = nest.Shut(b, at)
 	case rollcall.InstanceRemove:
 		b = appendKey(b, kindInstance, v.Key.Namespace, v.Key.Service, v.Key.ID)
 	case rollcall.HealthPut:
 		b = appendKey(b, kindHealth, v.Service.Namespace, v.Service.Service, string(v.Slot))
-		b, at = open(b, 8)
+		b, at = nest.Open(b, 8)
 		b = appendInt(b, 1, uint64(v.Status))
 		b = appendText(b, 2, v.Reason)
 		for _, id := range v.IDs {
@@ -110,12 +111,12 @@ func AppendChange(b []byte, c *rollcall.Change) []byte {
 		if v.Hard {
 			b = appendInt(b, 4, 1)
 		}
-		b = shut(b, at)
+		b = nest.Shut(b, at)
 	case rollcall.OverridePut:
 		b = appendKey(b, kindOverride, v.Key.Namespace, v.Key.Service, v.Key.ID)
 		if o := v.Override; o != nil {
-			b, at = open(b, 8)
-			b = shut(appendOverride(b, o), at)
+			b, at = nest.Open(b, 8)
+			b = nest.Shut(appendOverride(b, o), at)
 		}
 	case rollcall.SettingsPut:
 		if b = appendKey(b, kindSettings, v.Service.Namespace, v.Service.Service); v.Name != "" {
@@ -123,21 +124,21 @@ func AppendChange(b []byte, c *rollcall.Change) []byte {
 		}
 		if s := v.Settings; s != nil {
 			// Without a field set it is an empty body, which is not the same as none.
-			b, at = open(b, 8)
-			b = shut(appendSettings(b, s), at)
+			b, at = nest.Open(b, 8)
+			b = nest.Shut(appendSettings(b, s), at)
 		}
 	case rollcall.GuardPut:
 		b = appendKey(b, kindGuard, v.Service.Namespace, v.Service.Service)
 		if g := v.Guard; g != nil {
-			b, at = open(b, 8)
+			b, at = nest.Open(b, 8)
 			b = appendIntAlways(b, 1, nanos(g.Since))
-			b = shut(appendText(b, 2, g.Reason), at)
+			b = nest.Shut(appendText(b, 2, g.Reason), at)
 		}
 	case rollcall.QueryPut:
 		b = appendKey(b, kindQuery, v.Name.Namespace, v.Name.Service)
 		if q := v.Query; q != nil {
-			b, at = open(b, 8)
-			b = shut(appendQuery(b, v.Name, q), at)
+			b, at = nest.Open(b, 8)
+			b = nest.Shut(appendQuery(b, v.Name, q), at)
 		}
 	case rollcall.Unknown:
 		b = appendInt(b, 6, uint64(v.Kind))

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/nest"
 )
 
 // Pack returns the packed form of a normalized instance, without its id and
@@ -41,10 +42,10 @@ func appendInstance(b []byte, i *rollcall.Instance, lists string) []byte {
 	b = appendText(b, 3, i.Address)
 	var ports [fewEntries]named[uint16] // kept off the heap, as the others are
 	for _, p := range sorted(ports[:], i.Ports) {
-		b, at = open(b, 4)
+		b, at = nest.Open(b, 4)
 		b = appendText(b, 1, p.name)
 		b = appendInt(b, 2, uint64(p.value))
-		b = shut(b, at)
+		b = nest.Shut(b, at)
 	}
 	others := from(lists, 11)
 	b = append(b, lists[:len(lists)-len(others)]...)
@@ -54,25 +55,25 @@ func appendInstance(b []byte, i *rollcall.Instance, lists string) []byte {
 	b = appendText(b, 8, i.Locality.Zone)
 	b = appendText(b, 9, i.Locality.SubZone)
 	if p := i.Position; p != nil {
-		b, at = open(b, 10)
+		b, at = nest.Open(b, 10)
 		b = appendDouble(b, 1, p.Lat)
 		b = appendDouble(b, 2, p.Lon)
-		b = shut(b, at)
+		b = nest.Shut(b, at)
 	}
 	var capabilities [fewEntries]named[rollcall.Value]
 	for _, c := range sorted(capabilities[:], i.Capabilities) {
-		b, at = open(b, 11)
+		b, at = nest.Open(b, 11)
 		b = appendText(b, 1, c.name)
-		b, inner = open(b, 2)
+		b, inner = nest.Open(b, 2)
 		b = appendValue(b, c.value)
-		b = shut(shut(b, inner), at)
+		b = nest.Shut(nest.Shut(b, inner), at)
 	}
 	var metadata [fewEntries]named[string]
 	for _, m := range sorted(metadata[:], i.Metadata) {
-		b, at = open(b, 12)
+		b, at = nest.Open(b, 12)
 		b = appendText(b, 1, m.name)
 		b = appendText(b, 2, m.value)
-		b = shut(b, at)
+		b = nest.Shut(b, at)
 	}
 	b = append(b, others...)
 	if w := i.WeightOrDefault(); w != rollcall.DefaultWeight {
@@ -80,14 +81,14 @@ func appendInstance(b []byte, i *rollcall.Instance, lists string) []byte {
 	}
 	b = appendInt(b, 14, uint64(i.Capacity))
 	b = appendInt(b, 15, uint64(i.Warmup))
-	b, at = open(b, 16)
+	b, at = nest.Open(b, 16)
 	b = appendText(b, 1, string(i.Lease.Mode))
 	b = appendInt(b, 2, uint64(i.Lease.TTL))
 	b = appendInt(b, 3, uint64(i.Lease.RemoveAfter))
-	b = shut(b, at)
+	b = nest.Shut(b, at)
 	for n := range i.Checks {
-		b, at = open(b, 17)
-		b = shut(appendCheck(b, &i.Checks[n]), at)
+		b, at = nest.Open(b, 17)
+		b = nest.Shut(appendCheck(b, &i.Checks[n]), at)
 	}
 	b = appendText(b, 18, i.Origin)
 	if i.Vouched {
@@ -146,8 +147,8 @@ func appendValue(b []byte, v rollcall.Value) []byte {
 		b = appendIntAlways(b, 4, 1)
 		for _, e := range v.List() {
 			var at int
-			b, at = open(b, 5)
-			b = shut(appendValue(b, e), at)
+			b, at = nest.Open(b, 5)
+			b = nest.Shut(appendValue(b, e), at)
 		}
 	}
 	return b

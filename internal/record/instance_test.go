@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/nest"
 )
 
 // TestInstanceRoundTrip packs random registrations, and reads them as a whole
@@ -226,13 +227,13 @@ func TestEndpoint(t *testing.T) {
 
 func TestUnpackRefuses(t *testing.T) {
 	value := func(v []byte) []byte {
-		b, at := open(nil, 11)
-		b, inner := open(appendText(b, 1, "a"), 2)
-		return shut(shut(append(b, v...), inner), at)
+		b, at := nest.Open(nil, 11)
+		b, inner := nest.Open(appendText(b, 1, "a"), 2)
+		return nest.Shut(nest.Shut(append(b, v...), inner), at)
 	}
 	list := func(e []byte) []byte {
-		b, at := open(appendIntAlways(nil, 4, 1), 5)
-		return shut(append(b, e...), at)
+		b, at := nest.Open(appendIntAlways(nil, 4, 1), 5)
+		return nest.Shut(append(b, e...), at)
 	}
 	nested := list(list(appendIntAlways(nil, 1, 1)))
 	for name, b := range map[string][]byte{

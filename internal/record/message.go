@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/nest"
 )
 
 // AppendMessage appends an instance as the gRPC API's message of that name: its
@@ -43,8 +44,8 @@ func AppendMessage(b []byte, key rollcall.Key, r rollcall.Record, a *Added) []by
 	}
 	if p := a.Position; p != nil {
 		var inner int
-		b, inner = open(b, 10)
-		b = shut(appendDouble(appendDouble(b, 1, p.Lat), 2, p.Lon), inner)
+		b, inner = nest.Open(b, 10)
+		b = nest.Shut(appendDouble(appendDouble(b, 1, p.Lat), 2, p.Lon), inner)
 	}
 	return appendAdded(appendText(b, 20, key.ID), a, weight)
 }
@@ -69,19 +70,19 @@ func AppendRegistered(b []byte, i *rollcall.Instance) []byte {
 
 func appendAdded(b []byte, a *Added, weight uint64) []byte {
 	var at, inner int
-	b, at = open(b, 21)
+	b, at = nest.Open(b, 21)
 	b = appendInt(b, 1, uint64(a.Health.Status))
 	b = appendText(b, 2, a.Health.Reason)
 	b = appendInt(b, 3, nanos(a.Health.Since))
 	for n := range a.Health.Checks {
 		c := &a.Health.Checks[n]
-		b, inner = open(b, 4)
+		b, inner = nest.Open(b, 4)
 		b = appendText(b, 1, c.Name)
 		b = appendInt(b, 2, uint64(c.Status))
 		b = appendText(b, 3, c.Output)
-		b = shut(appendInt(b, 4, nanos(c.Since)), inner)
+		b = nest.Shut(appendInt(b, 4, nanos(c.Since)), inner)
 	}
-	b = shut(b, at)
+	b = nest.Shut(b, at)
 	b = appendInt(b, 22, uint64(a.Revision))
 	b = appendInt(b, 23, uint64(a.Incarnation))
 	b = appendInt(b, 24, nanos(a.RegisteredAt))

@@ -4,6 +4,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/nest"
 )
 
 // appendQuery appends the body of a query that is stored under a key. The name is
@@ -18,15 +19,15 @@ func appendQuery(b []byte, key rollcall.ServiceKey, q *rollcall.NamedQuery) []by
 	b = appendText(b, 5, q.Near)
 	for n := range q.Split {
 		var at, target int
-		b, at = open(b, 6)
+		b, at = nest.Open(b, 6)
 		b = appendDouble(b, 1, q.Split[n].Percent)
-		b, target = open(b, 2)
-		b = shut(shut(appendTarget(b, &q.Split[n].QueryTarget), target), at)
+		b, target = nest.Open(b, 2)
+		b = nest.Shut(nest.Shut(appendTarget(b, &q.Split[n].QueryTarget), target), at)
 	}
 	for n := range q.Failover {
 		var at int
-		b, at = open(b, 7)
-		b = shut(appendTarget(b, &q.Failover[n]), at)
+		b, at = nest.Open(b, 7)
+		b = nest.Shut(appendTarget(b, &q.Failover[n]), at)
 	}
 	for i, n := range []int{q.MinRoutable, q.Limit, q.SubsetSize} {
 		b = appendInt(b, 8+protowire.Number(i), uint64(n))

@@ -40,27 +40,6 @@ func appendDouble(b []byte, num protowire.Number, f float64) []byte {
 	return protowire.AppendFixed64(protowire.AppendTag(b, num, protowire.Fixed64Type), math.Float64bits(f+0))
 }
 
-// open begins a submessage: what is appended to b until it is shut.
-func open(b []byte, num protowire.Number) (_ []byte, at int) {
-	b = protowire.AppendTag(b, num, protowire.BytesType)
-	return append(b, 0), len(b)
-}
-
-// shut ends the submessage that was opened at a place. Its length is put in
-// afterwards: one byte in nearly all cases, so that nothing moves.
-func shut(b []byte, at int) []byte {
-	n := len(b) - at - 1
-	if n < 0x80 {
-		b[at] = byte(n)
-		return b
-	}
-	size := protowire.SizeVarint(uint64(n))
-	b = append(b, make([]byte, size-1)...)
-	copy(b[at+size:], b[at+1:at+1+n])
-	protowire.AppendVarint(b[:at], uint64(n))
-	return b
-}
-
 // field is one decoded field: n for numbers (varint and fixed bits), s for
 // anything length-delimited, sharing the memory of what was parsed.
 type field struct {

@@ -1,6 +1,11 @@
 package watch
 
-import "github.com/rollcall-registry/rollcall"
+import (
+	"cmp"
+
+	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/catalog"
+)
 
 // Verdict is what instances that got the same one have in common.
 type Verdict struct {
@@ -32,4 +37,28 @@ func (b *Batch) Verdicts() map[Verdict]Alike {
 		}
 	}
 	return groups
+}
+
+// As returns what an instance is shown with that is not its own; nil is nothing.
+func (s *Shown) As() *catalog.Shown {
+	if s == nil {
+		return nil
+	}
+	return &s.Shown
+}
+
+// Departure says why an instance is no longer told of, with reasons as short makes them.
+func (c *Change) Departure(short func(reason string) string) string {
+	i := c.Item
+	if i == nil {
+		return cmp.Or(short(c.Why), "deregistered")
+	}
+	if i.Usable() && c.Why != "" {
+		return c.Why
+	}
+	why := "not selected: " + i.Status().String()
+	if i.Reason() != "" {
+		why += ": " + short(i.Reason())
+	}
+	return why
 }

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"cmp"
 	"strconv"
 
 	"github.com/rollcall-registry/rollcall"
@@ -94,13 +93,13 @@ func (e *records) changes(b *watch.Batch) {
 			e.begin("put")
 			e.service(c.Service)
 			e.revision(c.Revision)
-			e.buf = e.item(append(e.buf, `,"instance":`...), c.Item, shown(c.Shown))
+			e.buf = e.item(append(e.buf, `,"instance":`...), c.Item, c.Shown.As())
 		case watch.Remove:
 			e.begin("remove")
 			e.service(c.Service)
 			e.revision(c.Revision)
 			e.text("id", c.ID)
-			e.text("reason", departure(c))
+			e.text("reason", c.Departure(reason))
 		case watch.Health:
 			g := groups[c.Verdict()]
 			if g.Last != n {
@@ -119,7 +118,7 @@ func (e *records) changes(b *watch.Batch) {
 			e.buf = append(e.buf, ']')
 			e.text("status", c.Item.Status().String())
 			if why := c.Item.Reason(); why != "" {
-				e.text("reason", quote.Shorten(why, maxReason))
+				e.text("reason", reason(why))
 			}
 			e.weights(b, g.Members)
 		}
@@ -174,28 +173,8 @@ func (e *records) weighed(b *watch.Batch) {
 	e.end(0)
 }
 
-func shown(s *watch.Shown) *catalog.Shown {
-	if s == nil {
-		return nil
-	}
-	return &s.Shown
-}
-
-// departure says why an instance is no longer told of.
-func departure(c *watch.Change) string {
-	i := c.Item
-	if i == nil {
-		return cmp.Or(quote.Shorten(c.Why, maxReason), "deregistered")
-	}
-	if i.Usable() && c.Why != "" {
-		return c.Why
-	}
-	why := "not selected: " + i.Status().String()
-	if i.Reason() != "" {
-		why += ": " + quote.Shorten(i.Reason(), maxReason)
-	}
-	return why
-}
+// reason is a reason as records have it.
+func reason(s string) string { return quote.Shorten(s, maxReason) }
 
 // open begins a snapshot or reset; its instances and shut follow.
 func (e *records) open(t watch.Type, r rollcall.Revision) {

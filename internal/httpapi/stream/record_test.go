@@ -34,7 +34,8 @@ func TestDeparture(t *testing.T) {
 		"no renewal for 1m15s": "no renewal for 1m15s", "deregistered": "deregistered", "": "deregistered",
 		strings.Repeat("x", 500): strings.Repeat("x", 77) + "…",
 	} {
-		if got := departure(&watch.Change{Kind: watch.Remove, Why: why}); got != want {
+		gone := watch.Change{Kind: watch.Remove, Why: why}
+		if got := gone.Departure(reason); got != want {
 			t.Errorf("%q is told as %q, want %q", why, got, want)
 		}
 	}
