@@ -268,7 +268,6 @@ func TestUnansweredStreamThatBreaksIsLeft(t *testing.T) {
 	})
 }
 
-// A server that stops says so, and its client goes to the next.
 // twoServers returns a client of two servers, by name.
 func twoServers(t *testing.T, first, second *fake) *Client {
 	t.Helper()
@@ -286,6 +285,7 @@ func twoServers(t *testing.T, first, second *fake) *Client {
 	return c
 }
 
+// A server that stops says so, and its client goes to the next.
 func TestClosingServerIsLeftForTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := startFake(t), startFake(t)
