@@ -114,7 +114,7 @@ var mayImport = map[string][]string{
 	"internal/demo":         {".", "client"},
 	"cmd/rollcall/config":   {".", "internal/webhook"},
 	"cmd/rollcall/table":    {".", "client"},
-	"cmd/rollcall/flags":    {".", "cmd/rollcall/config"},
+	"cmd/rollcall/flags":    {".", "cmd/rollcall/config", "internal/server"},
 	"cmd/rollcall":          {".", "client", "cmd/rollcall/config", "cmd/rollcall/flags", "cmd/rollcall/table", "internal/bench", "internal/demo", "internal/heap", "internal/server"},
 }
 

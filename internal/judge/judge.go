@@ -289,6 +289,10 @@ func (j *Judge) verdicts(keys []rollcall.Key, skip map[rollcall.Key]bool) (b rol
 		if skip[key] || item == nil || !ok || ev.Incarnation != item.Incarnation() {
 			continue
 		}
+		if ev.Revision != 0 && ev.Revision != item.Revision() {
+			j.Anew(key) // an update is on its way to the leases: what was found may be of other checks
+			continue
+		}
 		if ev.State == lease.Expired {
 			if !j.o.Leases.Removing(key, true) {
 				continue // renewed just now, which asks for a verdict of its own

@@ -64,10 +64,11 @@ type shared struct {
 
 // more is what few leases have.
 type more struct {
-	reports []report
-	why     string // of its removal
-	cause   string // of its conviction, if that is not silence
-	chain   *entry
+	reports  []report
+	revision rollcall.Revision // of the grant whose checks are among them
+	why      string            // of its removal
+	cause    string            // of its conviction, if that is not silence
+	chain    *entry
 }
 
 type report struct {

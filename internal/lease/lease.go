@@ -45,6 +45,7 @@ func missAfter(ttl time.Duration) time.Duration { return Ping(ttl) * 9 / 4 }
 // Grant is what an instance's registration says of its lease.
 type Grant struct {
 	Incarnation rollcall.Revision
+	Revision    rollcall.Revision // of the registration or update that says so; 0: nobody asks
 	Lease       rollcall.Lease
 	Checks      []Check
 	// Found is what the log says of the lease: Healthy, Suspect or Unhealthy.
@@ -89,6 +90,8 @@ type Evidence struct {
 	// not spoken since the table knows the instance are left out: for them what
 	// is in the log stands.
 	Reports []rollcall.Finding
+	// Revision is that of the grant whose checks they are of; 0 if it had none.
+	Revision rollcall.Revision
 }
 
 // Table keeps the leases. All methods may be called by any goroutine, Tick by
@@ -211,7 +214,10 @@ func (t *Table) Set(key rollcall.Key, g Grant) (agrees bool) {
 	}
 	e.incarnation = g.Incarnation
 	if e.more != nil || len(g.Checks) > 0 {
-		e.extra().reports = e.renewReports(g.Checks, fresh, now)
+		m := e.extra()
+		if m.reports, m.revision = e.renewReports(g.Checks, fresh, now), 0; len(g.Checks) > 0 {
+			m.revision = g.Revision
+		}
 	}
 	t.schedule(e, now)
 	return e.found() == g.Found
@@ -466,7 +472,7 @@ func (t *Table) Evidence(key rollcall.Key) (ev Evidence, ok bool) {
 		TTL: e.shared.ttl, Silence: max(0, t.time()-e.heard()),
 	}
 	if e.more != nil {
-		ev.Why, ev.Cause = e.more.why, e.more.cause
+		ev.Why, ev.Cause, ev.Revision = e.more.why, e.more.cause, e.more.revision
 	}
 	for _, r := range e.reports() {
 		switch {

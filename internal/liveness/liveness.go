@@ -178,7 +178,7 @@ func (l *Liveness) put(key rollcall.Key, e *catalog.Event) {
 // grant returns the lease that an instance asks for.
 func grant(i *catalog.Item) lease.Grant {
 	terms := i.Terms()
-	g := lease.Grant{Incarnation: i.Incarnation(), Lease: record.Lease(terms), Found: found(i)}
+	g := lease.Grant{Incarnation: i.Incarnation(), Revision: i.Revision(), Lease: record.Lease(terms), Found: found(i)}
 	for _, c := range record.Checks(terms) {
 		check := lease.Check{Check: c}
 		if c.Probed() {
