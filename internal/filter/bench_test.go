@@ -1,11 +1,15 @@
 package filter
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
 
 const example = `cap.gpu >= 2 && "av1" in cap.codecs && semver(version) >= semver("2.3.0")`
+
+// selecting is what names in DNS select by.
+const selecting = `lower(version) == %q || cap.exists(k, lower(k) == %q && cap[k] != false)`
 
 func BenchmarkMatch(b *testing.B) {
 	for _, bb := range []struct{ name, text string }{
@@ -19,6 +23,9 @@ func BenchmarkMatch(b *testing.B) {
 		{"semver", `semver(version) >= semver("2.3.0")`},
 		{"missing", `cap.tpu >= 2`},
 		{"loop", `cap.codecs.exists(c, c == "av1")`},
+		{"lower", `lower(version) == "2.4.1"`},
+		{"selection", fmt.Sprintf(selecting, "canary", "canary")},
+		{"no selection", fmt.Sprintf(selecting, "x", "x")},
 		{"pattern", `id.matches("^pay.*c$")`},
 	} {
 		f, err := Compile(bb.text)

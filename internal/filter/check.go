@@ -155,8 +155,12 @@ type patterns map[string]int
 
 // CallCost implements [cost.ActualCostEstimator]. To match a pattern takes at
 // worst each instruction at each byte, of which some ten make a step; to search
-// a list that is packed, a step for some 64 bytes.
+// a list that is packed, a step for some 64 bytes, and to lower a text for some 32.
 func (p patterns) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
+	if function == "lower" && len(args) == 1 {
+		text, _ := args[0].(types.String)
+		return new(1 + uint64(len(text)/32))
+	}
 	if len(args) != 2 {
 		return nil
 	}

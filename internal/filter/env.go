@@ -2,6 +2,7 @@ package filter
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"cel.dev/cel-go/cel"
@@ -63,6 +64,7 @@ var language = sync.OnceValues(func() (*cel.Env, error) {
 		cel.ASTValidators(cel.ValidateComprehensionNestingLimit(maxLoops)),
 		cel.Function(overloads.TypeConvertDouble, cel.Overload("double_any", []*cel.Type{cel.DynType}, numberType,
 			cel.UnaryBinding(func(v ref.Val) ref.Val { return v.ConvertToType(types.DoubleType) }))),
+		cel.Function("lower", cel.Overload("lower_string", []*cel.Type{cel.StringType}, cel.StringType, cel.UnaryBinding(lower))),
 		cel.Function("semver", cel.Overload("semver_string", []*cel.Type{cel.StringType}, versionType, cel.UnaryBinding(versionOf))),
 	}
 	for _, v := range variables {
@@ -145,6 +147,19 @@ func arithmetic() (opts []cel.EnvOption) {
 		opts = append(opts, cel.Function(op, fn...))
 	}
 	return opts
+}
+
+// lower is the function of that name: each letter by itself, as Unicode pairs them.
+// A few take a byte more in lower case.
+func lower(v ref.Val) ref.Val {
+	s, ok := v.(types.String)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(v)
+	}
+	if s = types.String(strings.ToLower(string(s))); len(s) > maxText {
+		return types.NewErr("a text gets longer than %d bytes", maxText)
+	}
+	return s
 }
 
 func calculate(op string, a, b ref.Val) ref.Val {

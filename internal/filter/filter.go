@@ -2,8 +2,8 @@
 // CEL (cel.dev) without what can grow or take long: variables that are read off
 // the packed instance when they are needed, CEL's operators, has, all, exists
 // and exists_one, contains, startsWith, endsWith, matches with a literal
-// pattern, size, int, double, string and bool, and semver, whose results compare
-// by precedence.
+// pattern, size, int, double, string and bool, lower, which returns a text in lower
+// case, and semver, whose results compare by precedence.
 //
 // Names that stand alone always have a value: "" or 0 where the instance gave
 // none, as in version == "". The parts of cap, meta, ports, locality, position

@@ -181,6 +181,13 @@ func TestMatch(t *testing.T) {
 		{`semver(cap.api) == semver("3.0.0")`, true, false},
 		{`semver(cap.gpu) == semver("3.0.0")`, false, false},
 
+		{`lower("ÄbC-1") == "äbc-1"`, true, true},
+		{`lower(cap.tier) == "gold" && lower(version) == "2.4.1"`, true, false},
+		{`lower(node + "X") == "host-17x" && !(lower("A") == "A")`, true, false},
+		{`lower(cap.gpu) == "2"`, false, false},
+		{`lower(cap.codecs) == "av1"`, false, false},
+		{`cap.lower == 1 || lower(id) == "i"`, false, true},
+
 		{`id.matches("^pay[a-z]+-[0-9a-f]{4}$")`, true, false},
 		{`matches(id, "x")`, false, false},
 		{`cap.tier.matches("^g")`, true, false},
@@ -204,6 +211,34 @@ func TestMatch(t *testing.T) {
 			if why := f.Why(s.s); (why == "") != s.want {
 				t.Errorf("%s, %s instance: why is %q", tt.text, s.name, why)
 			}
+		}
+	}
+}
+
+// TestSelection: what names in DNS select by. A name is that of a version, or of a
+// capability that is not false, whatever its kind and its case.
+func TestSelection(t *testing.T) {
+	s := subject(rollcall.Instance{Service: "s", ID: "i", Version: "V2-Beta", Capabilities: map[string]rollcall.Value{
+		"Canary": rollcall.Bool(true), "off": rollcall.Bool(false), "GPU": rollcall.Number(2), "zero": rollcall.Number(0),
+		"Tier": rollcall.String("gold"), "none": rollcall.String(""), "Codecs": rollcall.Strings("av1"), "empty": rollcall.List(),
+		"Not": rollcall.List(rollcall.Bool(false)), "a.B": rollcall.Bool(true), `q"\`: rollcall.Bool(true),
+	}})
+	for name, want := range map[string]bool{
+		"v2-beta": true, "v2": false, "canary": true, "off": false, "gpu": true, "zero": true, "tier": true, "none": true, "codecs": true,
+		"empty": true, "not": true, "a.b": true, `q"\`: true, "gold": false, "av1": false, "": false, "true": false,
+	} {
+		f, err := Compile(fmt.Sprintf(selecting, name, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Match(s) != want {
+			t.Errorf("%q: %v; %s", name, !want, f.Why(s))
+		}
+		if f.Match(bareSubject()) != (name == "") { // which has no version
+			t.Errorf("%q selects what says nothing of itself: %v", name, name != "")
+		}
+		if f.Soft() {
+			t.Error("it depends on more than the registration")
 		}
 	}
 }
@@ -266,6 +301,8 @@ func TestCost(t *testing.T) {
 		`cap.all(name, name != "")`:                          true,
 		`["h264", "av1"].all(c, cap.list.all(x, x != c))`:    true,
 		`node.matches("^a+$")`:                               true,
+		`cap.all(name, lower(name) != "x")`:                  true,
+		`cap.big.all(x, lower(node) != "x")`:                 false,
 		`cap.list.all(x, cap.list.all(y, true))`:             false,
 		`cap.list.all(x, cap.list.all(y, x == y || x != y))`: false,
 		`cap.big.all(x, cap.big.all(y, true))`:               false,
@@ -295,6 +332,10 @@ func TestGrowth(t *testing.T) {
 	}
 	if f.Match(crowded()) {
 		t.Error("10 KB of text were built")
+	}
+	long := `lower("` + strings.Repeat("Ⱥ", 1900) + `") != "x"` // each takes a byte more in lower case
+	if f, err = Compile(long); err != nil || f.Match(crowded()) {
+		t.Errorf("6 KB of text were built: %v", err)
 	}
 	if f, err = Compile(`node + node + node != "x"`); err != nil || !f.Match(crowded()) {
 		t.Errorf("1.5 KB of text were not: %v", err)

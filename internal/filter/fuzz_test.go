@@ -16,7 +16,7 @@ func FuzzFilter(f *testing.F) {
 		example, `cap.gpu == 2 || !has(cap.tpu)`, `cap.big.all(x, cap.list.exists(y, x == y))`, `id.matches("^(a|b)*$")`,
 		`semver(version) > semver("1")`, `load.in_flight * 2 < capacity && position.lat > 3`, `cap["a"][0] in [1, "x", [true]]`,
 		`node + id + node == "x" ? weight % 3 == 1 : double(meta.cost) < 2.5`, `ports.exists_one(p, ports[p] > 80)`, `cap == meta`,
-		`((((true))))`, "a\nb", `"\u00e9" == 'x'`, `r"\d" in cap.codecs`, `{"a": 1}`, `load{}`, `[].all(x, x)`, `1u + 2u == 3u`, `b"a" == b"b"`,
+		`((((true))))`, `lower(version) == "x" || cap.exists(k, lower(k) == "x" && cap[k] != false)`, "a\nb", `"\u00e9" == 'x'`, `r"\d" in cap.codecs`, `{"a": 1}`, `load{}`, `[].all(x, x)`, `1u + 2u == 3u`, `b"a" == b"b"`,
 	} {
 		f.Add(text)
 	}

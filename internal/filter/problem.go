@@ -126,7 +126,7 @@ func reword(message string, text []rune, at int) string {
 // undeclared says that a name means nothing, and which do.
 func undeclared(name string, called bool) string {
 	if called {
-		return fmt.Sprintf("there is no function %.60s; there are semver, double, %s, %s", name, strings.Join(functions, ", "), strings.Join(macros, ", "))
+		return fmt.Sprintf("there is no function %.60s; there are semver, lower, double, %s, %s", name, strings.Join(functions, ", "), strings.Join(macros, ", "))
 	}
 	var names []string
 	for _, v := range variables {
