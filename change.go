@@ -136,6 +136,16 @@ type Entry struct {
 	More bool
 }
 
+// Latest returns the latest of t and the times of the entry's changes.
+func (e *Entry) Latest(t time.Time) time.Time {
+	for i := range e.Changes {
+		if at := e.Changes[i].At; at.After(t) {
+			t = at
+		}
+	}
+	return t
+}
+
 // LogStatus is how a log is.
 type LogStatus struct {
 	ID LogID

@@ -24,6 +24,14 @@ func NewServiceKey(namespace, service string) ServiceKey {
 // String returns "namespace/service".
 func (k ServiceKey) String() string { return k.Namespace + "/" + k.Service }
 
+// Validate reports which of its names is none, as an [*Error] that names the field.
+func (k ServiceKey) Validate() error {
+	if err := CheckName("namespace", k.Namespace); err != nil {
+		return err
+	}
+	return CheckName("service", k.Service)
+}
+
 // Compare orders keys by namespace, then service.
 func (k ServiceKey) Compare(o ServiceKey) int {
 	if c := strings.Compare(k.Namespace, o.Namespace); c != 0 {
@@ -50,7 +58,8 @@ func (k Key) String() string { return k.ServiceKey.String() + "/" + k.ID }
 // Settings are what an operator decides for one service. A nil field keeps the
 // default.
 type Settings struct {
-	// DNSTTL is the time to live of DNS answers, 0 to 1 h; default 1 s.
+	// DNSTTL is how long DNS answers may be kept, in whole seconds, 0 to 1 h; default is
+	// the server's, 1 s.
 	DNSTTL *Duration `json:"dns_ttl,omitempty"`
 	// GuardShare is the share of the service, 0 to 1, that may leave answers by
 	// lease expiry alone in one window; default 0.15.

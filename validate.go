@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -322,6 +323,20 @@ func (s *Settings) Validate() error {
 	share("panic", s.Panic, 1)
 	share("position_rate", s.PositionRate, 1e6)
 	return v.err
+}
+
+// Validate reports what is wrong with o at a time, as an [*Error] that names the
+// field.
+func (o *Override) Validate(l Limits, now time.Time) error {
+	switch {
+	case len(o.Reason) > l.ValueBytes:
+		return Invalid("reason", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(o.Reason), l.ValueBytes))
+	case o.Status == 0:
+		return Invalid("status", "is required: one of healthy, degraded, suspect, starting, unhealthy, draining")
+	case o.Expires != nil && o.Expires.Before(now):
+		return Invalid("expires", "is in the past")
+	}
+	return nil
 }
 
 // Validate reports what is wrong with r, as an [*Error] that names the field.

@@ -403,3 +403,32 @@ func TestReportValidate(t *testing.T) {
 	n := rollcall.Renew{Load: &rollcall.Load{InFlight: -1}}
 	wantField(t, n.Validate("renew[3]."), "renew[3].load.in_flight", "is -1")
 }
+
+func TestValidateOverride(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	for _, tt := range []struct {
+		o     rollcall.Override
+		field string
+	}{
+		{rollcall.Override{Status: rollcall.Healthy, Reason: strings.Repeat("x", 512), Expires: new(now)}, ""},
+		{rollcall.Override{Status: rollcall.Healthy, Reason: strings.Repeat("x", 513)}, "reason"},
+		{rollcall.Override{}, "status"},
+		{rollcall.Override{Status: rollcall.Healthy, Expires: new(now.Add(-1))}, "expires"},
+	} {
+		err := tt.o.Validate(rollcall.DefaultLimits(), now)
+		if e, ok := errors.AsType[*rollcall.Error](err); (tt.field == "") != (err == nil) || err != nil && (!ok || e.Field != tt.field) {
+			t.Errorf("%+v: %v, want %q", tt.o, err, tt.field)
+		}
+	}
+}
+
+func TestValidateServiceKey(t *testing.T) {
+	for key, field := range map[rollcall.ServiceKey]string{
+		rollcall.NewServiceKey("", "a"): "", {Namespace: "a b", Service: "a"}: "namespace", {Namespace: "a", Service: "a b"}: "service", {Namespace: "a"}: "service",
+	} {
+		err := key.Validate()
+		if e, ok := errors.AsType[*rollcall.Error](err); (field == "") != (err == nil) || err != nil && (!ok || e.Field != field) {
+			t.Errorf("%v: %v, want %q", key, err, field)
+		}
+	}
+}

@@ -74,6 +74,7 @@ type Catalog struct {
 	synced    atomic.Bool
 	newest    index
 	hash      hasher
+	stamps    [stamps]atomic.Uint64
 	shared    *shared
 	panic     float64 // the share below which a service is in panic, unless it has one of its own
 
@@ -89,6 +90,7 @@ type Catalog struct {
 	touched   []*View // by the entry that is being applied, some perhaps twice
 	fresh     []draft // flushed and not published
 	gone      []rollcall.ServiceKey
+	moved     []uint64 // hashes of services whose stamp is to be raised
 }
 
 // draft is a view that is being made.
@@ -190,7 +192,10 @@ func (c *Catalog) Publish() (*Snapshot, []Event) {
 		c.events = c.events[:0]
 	}
 	c.index(s)
+	// What a query's name means may be another than it was, whatever the service.
+	queried := c.queried == c.edit || c.Snapshot().NamedQueries() != s.NamedQueries()
 	c.published.Store(s)
+	c.stamp(queried)
 	c.synced.Store(true) // nothing is applied before a log's first reset
 	c.dirty = false
 	c.draft()
@@ -223,9 +228,12 @@ func (c *Catalog) DropEvents(keep int) (since rollcall.Revision) {
 func (c *Catalog) index(s *Snapshot) {
 	for _, d := range c.fresh {
 		c.newest.set(d.hash, *d.key, d.View)
+		c.moved = append(c.moved, d.hash)
 	}
 	for _, key := range c.gone {
-		c.newest.set(s.hash.of(key), key, s.View(key)) // which may be back already
+		hash := s.hash.of(key)
+		c.newest.set(hash, key, s.View(key)) // which may be back already
+		c.moved = append(c.moved, hash)
 	}
 	clear(c.fresh)
 	c.fresh, c.gone = c.fresh[:0], nil

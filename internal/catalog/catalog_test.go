@@ -317,6 +317,31 @@ func (g *generator) change(m *model) rollcall.Change {
 	return c
 }
 
+// stampsOf returns the stamps of all services that a generator makes up.
+func stampsOf(c *Catalog) map[rollcall.ServiceKey]uint64 {
+	all := map[rollcall.ServiceKey]uint64{}
+	for n := range 16 {
+		key := rollcall.NewServiceKey("", fmt.Sprintf("s%d", n))
+		all[key] = c.Stamp(key).Load()
+	}
+	return all
+}
+
+// wantStamps compares stamps with those from before something was published: that of a
+// service has grown if it is another, and all have if a query is.
+func wantStamps(t *testing.T, c *Catalog, was *Snapshot, stamps map[rollcall.ServiceKey]uint64) {
+	t.Helper()
+	is, queried := c.Snapshot(), false
+	for key := range stamps {
+		queried = queried || is.Query(key) != was.Query(key)
+	}
+	for key, before := range stamps {
+		if (queried || is.View(key) != was.View(key)) && c.Stamp(key).Load() <= before {
+			t.Fatalf("%v changed at %d, and its stamp is %d as before", key, is.Revision(), before)
+		}
+	}
+}
+
 // TestModel applies random changes to a catalog and to a naive model and
 // compares them at every revision, compares what events tell with what changed,
 // restores the state now and then, and looks whether snapshots that were kept
@@ -357,11 +382,13 @@ func TestModel(t *testing.T) {
 		if g.rng.IntN(3) == 0 {
 			continue // published together with the next
 		}
+		was, stamps := c.Snapshot(), stampsOf(c)
 		s, events := c.Publish()
 		if s.Revision() != rev || c.Snapshot() != s {
 			t.Fatalf("published revision %d, want %d", s.Revision(), rev)
 		}
 		m.compare(t, s)
+		wantStamps(t, c, was, stamps)
 		for _, e := range events {
 			key := rollcall.Key{ServiceKey: e.Service, ID: e.ID}
 			if e.ID == "" {
@@ -399,7 +426,9 @@ func TestModel(t *testing.T) {
 				}
 			}
 			apply(d, rollcall.Entry{Log: id, Revision: rev, Reset: true})
+			stamps := stampsOf(d)
 			got, events := d.Publish()
+			wantStamps(t, d, before, stamps)
 			if diff := cmp.Diff(dump(s), dump(got)); diff != "" {
 				t.Fatalf("state at %d restored differs:\n%s", rev, diff)
 			}

@@ -67,6 +67,19 @@ func (s *Snapshot) Services() int { return s.services.size }
 // Instances returns the number of instances.
 func (s *Snapshot) Instances() int { return s.instances }
 
+// Health returns how many instances have each status that any has.
+func (s *Snapshot) Health() map[rollcall.Status]int {
+	all := map[rollcall.Status]int{}
+	for v := range s.Views(rollcall.ServiceKey{}) {
+		for _, status := range rollcall.Statuses() {
+			if n := v.Count(status); n > 0 {
+				all[status] += n
+			}
+		}
+	}
+	return all
+}
+
 // Views yields the services in order, beginning with the first one after
 // (that is, behind) a key; the zero key is before all.
 func (s *Snapshot) Views(after rollcall.ServiceKey) iter.Seq[*View] {

@@ -192,6 +192,20 @@ func (h *History) Gap(log rollcall.LogID, at time.Time, why string) {
 	h.put(&e)
 }
 
+// From records that a log tells what happened only from a revision and time on, if
+// history does not know better. A log that begins, at revision 0, has no past before
+// it was created.
+func (h *History) From(log rollcall.LogID, rev rollcall.Revision, at, created time.Time) {
+	was, last := h.Last()
+	switch {
+	case was == log && last >= rev:
+	case was == "" && rev == 0:
+		h.Gap(log, created, "")
+	default:
+		h.Gap(log, at, "what happened before is in the log no more, and was not written down")
+	}
+}
+
 // Note adds an event that is not of the log, by any goroutine.
 func (h *History) Note(ev rollcall.Event) {
 	h.mu.Lock()

@@ -2,7 +2,8 @@
 // for every query: by what they can do, and by how near they are. A [Table] makes
 // the index of a service when it is first asked for, and keeps it in step with the
 // catalog (Apply) and with positions that move (Move, Forget) until nobody asks
-// any more.
+// any more. In the same way it finds those of all services that run at an address
+// (At) or on a node (On).
 //
 // An instance has a slot, a small number. Positions are in a [geo.Index]; for each
 // capability or metadata name that queries ask about there is, by value, the set of
@@ -42,6 +43,9 @@ const shrunk = 4
 type Options struct {
 	// View returns the newest published view of a service, nil if there is none.
 	View func(rollcall.ServiceKey) *catalog.View
+	// Snapshot returns the newest published snapshot, for [Table.At] and [Table.On];
+	// nil if nobody asks them.
+	Snapshot func() *catalog.Snapshot
 	// At returns where an instance has moved since it was registered, if it has;
 	// nil if none do.
 	At    func(rollcall.Key) (rollcall.Position, bool)
@@ -57,6 +61,8 @@ type Table struct {
 	some    atomic.Bool   // there is an index
 	room    sync.Pool     // of *[]uint32, for the bits of a query
 
+	addresses, nodes places
+
 	mu       sync.RWMutex // guards services; taken before a service's lock, never behind it
 	services map[rollcall.ServiceKey]*Service
 }
@@ -66,7 +72,9 @@ func New(o Options) *Table {
 	if o.Least == 0 {
 		o.Least = DefaultLeast
 	}
-	return &Table{o: o, seed: maphash.MakeSeed(), services: map[rollcall.ServiceKey]*Service{}}
+	t := &Table{o: o, seed: maphash.MakeSeed(), services: map[rollcall.ServiceKey]*Service{}}
+	t.addresses.hash, t.nodes.hash = t.hashAddress, t.hashNode
+	return t
 }
 
 func (t *Table) get(key rollcall.ServiceKey) *Service {
@@ -142,6 +150,8 @@ func (t *Table) drop(s *Service) {
 // of the snapshot. It costs nothing for services without an index, and does not wait
 // for one that is being made.
 func (t *Table) Apply(snapshot *catalog.Snapshot, events []catalog.Event) {
+	t.addresses.apply(events)
+	t.nodes.apply(events)
 	if t.some.Load() {
 		if len(events) > 0 && events[0].Reset {
 			t.reset()
@@ -191,6 +201,8 @@ func (t *Table) Forget(key rollcall.Key) {
 // Sweep gives up what nobody asked for since it was last asked for ten minutes ago.
 // Call it every minute or so.
 func (t *Table) Sweep(now time.Time) {
+	t.addresses.sweep(now)
+	t.nodes.sweep(now)
 	var idle []*Service
 	t.mu.RLock()
 	for _, s := range t.services {

@@ -28,6 +28,9 @@ type Options struct {
 	// lock of that instance alone: neither may call the table.
 	Moved  func(rollcall.Key, rollcall.Position)
 	Forgot func(rollcall.Key)
+	// Raised is told of each service whose generation is another than it was, once
+	// that can be seen, with locks held: it may not call the table.
+	Raised func(service rollcall.ServiceKey)
 }
 
 // Facts are what weights take from a registration, and from what became of it.
@@ -124,10 +127,20 @@ func (s *soft) changed() uint64 {
 	return g
 }
 
+func (s *soft) raised() {
+	if s.t.o.Raised != nil {
+		s.t.o.Raised(s.key)
+	}
+}
+
 func (s *soft) raise(g uint64) {
 	for {
 		was := s.generation.Load()
-		if was >= g || s.generation.CompareAndSwap(was, g) {
+		if was >= g {
+			return
+		}
+		if s.generation.CompareAndSwap(was, g) {
+			s.raised()
 			return
 		}
 	}
@@ -284,6 +297,7 @@ func (t *Table) Drop(key rollcall.Key) {
 	if len(s.instances) == 0 && !s.dead {
 		s.dead = true
 		t.services.CompareAndDelete(s.key, s)
+		s.raised()
 	}
 	s.mu.Unlock()
 	if i == nil {

@@ -118,7 +118,8 @@ func TestLoads(t *testing.T) {
 }
 
 func TestGenerations(t *testing.T) {
-	table := New(started, Options{})
+	raised := map[rollcall.ServiceKey]int{}
+	table := New(started, Options{Raised: func(service rollcall.ServiceKey) { raised[service]++ }})
 	if g := table.Generation(one.ServiceKey); g != 0 {
 		t.Errorf("nothing has generation %d", g)
 	}
@@ -144,11 +145,18 @@ func TestGenerations(t *testing.T) {
 	if g := table.Generation(other.ServiceKey); g <= last {
 		t.Errorf("generation %d comes after %d", g, last)
 	}
+	if raised[one.ServiceKey] != 3 || raised[other.ServiceKey] != 1 {
+		t.Errorf("who was told of generations: %v", raised)
+	}
 	table.Moved(10)
 	table.Logged(one, berlin)
 	table.Drop(two)
 	if g := table.Generation(one.ServiceKey); g != last {
 		t.Errorf("generation %d, want %d as before", g, last)
+	}
+	table.Drop(other)
+	if g := table.Generation(other.ServiceKey); g != 0 || raised[other.ServiceKey] != 2 {
+		t.Errorf("generation %d of nothing, told %d times", g, raised[other.ServiceKey])
 	}
 	later := New(started.Add(time.Hour), Options{})
 	later.Move(one, berlin)
@@ -185,4 +193,25 @@ func TestAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestRaised: whoever keeps what follows from a generation hears that it is another, also
+// of the end of a service.
+func TestRaised(t *testing.T) {
+	raised := map[rollcall.ServiceKey]int{}
+	table := New(started, Options{Raised: func(s rollcall.ServiceKey) { raised[s]++ }})
+	for n, do := range []func(){
+		func() { table.Handle(one); table.find(one.ServiceKey).changed() },
+		func() { table.find(one.ServiceKey).changed() },
+		func() { table.Drop(one) },
+	} {
+		before := table.Generation(one.ServiceKey)
+		do()
+		if got := raised[one.ServiceKey]; got != n+1 || table.Generation(one.ServiceKey) == before {
+			t.Errorf("generation %d is %d now, and was raised %d times; want %d", before, table.Generation(one.ServiceKey), got, n+1)
+		}
+	}
+	if table.Drop(one); raised[one.ServiceKey] != 3 || len(raised) != 1 {
+		t.Errorf("raised %v", raised)
+	}
 }

@@ -50,14 +50,14 @@ func (r *Registry) followOnce(ctx context.Context) error {
 			return err
 		}
 		if e.Reset {
-			newest = latest(newest, e.Changes)
+			newest = e.Latest(newest)
 		}
 		switch {
 		case e.Reset && e.More:
 			continue // nothing of it shows before its end
 		case e.Reset:
 			since = e.Revision
-			r.historyFrom(e.Log, e.Revision, newest)
+			r.history.From(e.Log, e.Revision, newest, r.log.Status().Created)
 		default:
 			r.sinceMark.Add(int64(len(e.Changes)))
 		}
@@ -69,7 +69,7 @@ func (r *Registry) followOnce(ctx context.Context) error {
 			// its end alone.
 			if dropped := r.catalog.DropEvents(watch.HistoryEvents); dropped > since {
 				since = dropped
-				r.historyFrom(e.Log, dropped, latest(newest, e.Changes))
+				r.history.From(e.Log, dropped, e.Latest(newest), r.log.Status().Created)
 			}
 			continue
 		case read && e.More && pending < publishAtMost:
@@ -136,29 +136,6 @@ func (r *Registry) publish(since rollcall.Revision) {
 	clear(r.warmed)
 	for _, name := range moved {
 		r.hub.Moved(name)
-	}
-}
-
-// latest returns the latest of a time and those of changes.
-func latest(t time.Time, changes []rollcall.Change) time.Time {
-	for i := range changes {
-		if at := changes[i].At; at.After(t) {
-			t = at
-		}
-	}
-	return t
-}
-
-// historyFrom notes that the log tells what happened only from a revision and time
-// on, if history does not know better.
-func (r *Registry) historyFrom(log rollcall.LogID, rev rollcall.Revision, at time.Time) {
-	was, last := r.history.Last()
-	switch {
-	case was == log && last >= rev:
-	case was == "" && rev == 0: // a log that begins has no past
-		r.history.Gap(log, r.log.Status().Created, "")
-	default:
-		r.history.Gap(log, at, "what happened before is in the log no more, and was not written down")
 	}
 }
 

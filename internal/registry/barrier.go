@@ -48,7 +48,7 @@ func (r *Registry) Watchers(ctx context.Context, key rollcall.ServiceKey) ([]rol
 	if err := authorize(ctx, auth.Inspect, rollcall.Key{ServiceKey: key}); err != nil {
 		return nil, err
 	}
-	if err := checkService(key); err != nil {
+	if err := key.Validate(); err != nil {
 		return nil, err
 	}
 	if err := r.synced(); err != nil {

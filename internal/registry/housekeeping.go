@@ -49,6 +49,7 @@ func (r *Registry) housekeeping(ctx context.Context) error {
 		r.pasts.Sweep()
 		r.reweigh()
 		r.index.Sweep(time.Now())
+		r.hub.Sweep()
 		r.world.Subsets.Sweep()
 		r.world.Ready.Sweep(&r.world)
 		r.endOverrides(ctx)

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/rollcall-registry/rollcall"
@@ -15,7 +14,7 @@ func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.O
 	if err := r.may(ctx, auth.Operate, key); err != nil {
 		return err
 	}
-	if err := checkService(key.ServiceKey); err != nil {
+	if err := key.ServiceKey.Validate(); err != nil {
 		return err
 	}
 	if err := rollcall.CheckID("id", key.ID); err != nil {
@@ -29,14 +28,8 @@ func (r *Registry) Override(ctx context.Context, key rollcall.Key, o *rollcall.O
 		if r.catalog.Item(key) == nil {
 			return r.noInstance(key)
 		}
-		if len(o.Reason) > r.o.Limits.ValueBytes {
-			return rollcall.Invalid("reason", fmt.Sprintf("is %d bytes long; at most %d are allowed", len(o.Reason), r.o.Limits.ValueBytes))
-		}
-		if o.Status == 0 {
-			return rollcall.Invalid("status", "is required: one of healthy, degraded, suspect, starting, unhealthy, draining")
-		}
-		if o.Expires != nil && o.Expires.Before(r.o.Wall()) {
-			return rollcall.Invalid("expires", "is in the past")
+		if err := o.Validate(r.o.Limits, r.o.Wall()); err != nil {
+			return err
 		}
 		o = &rollcall.Override{Status: o.Status, Reason: strings.Clone(o.Reason), Expires: o.Expires, By: auth.From(ctx).Name, Since: r.now()}
 		why = o.Reason
@@ -52,7 +45,7 @@ func (r *Registry) SetSettings(ctx context.Context, key rollcall.ServiceKey, s *
 	if err := r.may(ctx, auth.Operate, rollcall.Key{ServiceKey: key}); err != nil {
 		return err
 	}
-	if err := checkService(key); err != nil {
+	if err := key.Validate(); err != nil {
 		return err
 	}
 	if s != nil {
@@ -66,13 +59,6 @@ func (r *Registry) SetSettings(ctx context.Context, key rollcall.ServiceKey, s *
 		Changes: []rollcall.Change{r.change(ctx, rollcall.SettingsPut{Service: key, Settings: s}, "")},
 	})
 	return err
-}
-
-func checkService(key rollcall.ServiceKey) error {
-	if err := rollcall.CheckName("namespace", key.Namespace); err != nil {
-		return err
-	}
-	return rollcall.CheckName("service", key.Service)
 }
 
 // Guards returns the guards that are on, that on everything first.

@@ -120,6 +120,9 @@ func (r *Registry) Services(ctx context.Context, namespace string, at time.Time,
 	}
 	for v := range s.Views(from) {
 		if namespace != "" && v.Key().Namespace != namespace {
+			if v.Key().Namespace > namespace {
+				break
+			}
 			continue // a cursor may point anywhere
 		}
 		if len(ss) == limit {
@@ -162,19 +165,12 @@ func (r *Registry) Status(ctx context.Context) (rollcall.ServerStatus, error) {
 		Version: r.o.Version, Store: r.o.Store, LogID: lg.ID, Revision: s.Revision(),
 		Synced: r.read.Load(), Settling: settling, Writable: true,
 		Started: r.started.UTC(), LogCreated: lg.Created, AgeMS: r.age().Milliseconds(),
-		Services: s.Services(), Instances: s.Instances(), Health: map[rollcall.Status]int{},
+		Services: s.Services(), Instances: s.Instances(), Health: s.Health(),
 		Watchers: r.hub.Subscribers(), Sessions: r.session.Len(), MemoryBytes: heap.Held(),
 		Guards: len(r.live.Judge.Guards()), Panics: s.Panics(), PausedMS: r.live.Leases.Paused().Milliseconds(),
 	}
 	if lg.Err != nil {
 		st.Writable, st.Reason = false, lg.Err.Error()
-	}
-	for v := range s.Views(rollcall.ServiceKey{}) {
-		for _, status := range rollcall.Statuses() {
-			if n := v.Count(status); n > 0 {
-				st.Health[status] += n
-			}
-		}
 	}
 	return st, nil
 }

@@ -144,8 +144,8 @@ func New(o Options) *Registry {
 	if share := o.Defaults.Panic; share != nil {
 		r.catalog.PanicBelow(*share)
 	}
-	r.index = index.New(index.Options{View: r.catalog.View, At: r.Position})
-	r.soft = load.New(start, load.Options{Facts: r.facts, Moved: r.index.Move, Forgot: r.index.Forget})
+	r.index = index.New(index.Options{View: r.catalog.View, Snapshot: r.catalog.Snapshot, At: r.Position})
+	r.soft = load.New(start, load.Options{Facts: r.facts, Moved: r.index.Move, Forgot: r.index.Forget, Raised: func(s rollcall.ServiceKey) { r.Stamp(s).Add(1) }})
 	r.compiler = resolve.NewCompiler()
 	r.world = resolve.World{
 		View: r.catalog.View, Soft: r.soft, Index: r.index, Subsets: &resolve.Subsets{Now: time.Now}, Ready: &resolve.Ready{}, Newest: r.catalog.Item, Now: time.Now, Rand: rand.Float64,
@@ -269,13 +269,22 @@ func (r *Registry) sawForeign() {
 	}
 }
 
+// notYet returns the error for what is not there, if that may change while the
+// registry is settling.
+func (r *Registry) notYet(what string) error {
+	if _, ok := r.settling(); !ok {
+		return nil
+	}
+	return &rollcall.Error{
+		Kind: rollcall.ErrSettling, RetryAfter: 2 * time.Second,
+		Detail: what + " is not known yet; the registry's log is new and its instances may be about to register again",
+	}
+}
+
 // unknown returns the error for a service that is not in the catalog.
 func (r *Registry) unknown(key rollcall.ServiceKey) error {
-	if _, ok := r.settling(); ok {
-		return &rollcall.Error{
-			Kind: rollcall.ErrSettling, RetryAfter: 2 * time.Second,
-			Detail: fmt.Sprintf("service %s is not known yet; the registry's log is new and its instances may be about to register again", key),
-		}
+	if err := r.notYet("service " + key.String()); err != nil {
+		return err
 	}
 	return &rollcall.Error{
 		Kind:   rollcall.ErrNotFound,

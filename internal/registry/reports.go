@@ -15,7 +15,7 @@ func (r *Registry) Report(ctx context.Context, service rollcall.ServiceKey, from
 	if err := authorize(ctx, auth.Report, rollcall.Key{ServiceKey: service}); err != nil {
 		return err
 	}
-	if err := checkService(service); err != nil {
+	if err := service.Validate(); err != nil {
 		return err
 	}
 	if err := rep.Validate(); err != nil {

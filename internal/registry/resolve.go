@@ -57,7 +57,7 @@ func (r *Registry) Resolve(ctx context.Context, q *rollcall.Query) (*resolve.Ans
 	if err := authorize(ctx, auth.Read, rollcall.Key{ServiceKey: key}); err != nil {
 		return nil, err
 	}
-	if err := checkService(key); err != nil {
+	if err := key.Validate(); err != nil {
 		return nil, err
 	}
 	if q.At.IsZero() && (q.MinRevision != 0 || q.MaxAge != 0 || q.Consistent) {
@@ -352,7 +352,7 @@ func (r *Registry) Watch(ctx context.Context, q *rollcall.Query, who watch.Reade
 	topic := watch.Topic{Namespace: strings.ToLower(q.Namespace)}
 	if q.Service != "" {
 		topic = q.Key()
-		if err := checkService(topic); err != nil {
+		if err := topic.Validate(); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -63,6 +63,11 @@ func matches(pairs ...string) (ms []rollcall.Match) {
 	return ms
 }
 
+// selecting returns the filter of what a name in DNS selects by.
+func selecting(name string) string {
+	return fmt.Sprintf(`lower(version) == %[1]q || cap.exists(k, lower(k) == %[1]q && cap[k] != false)`, name)
+}
+
 func TestSelect(t *testing.T) {
 	v := view(t)
 	const everything = "degraded draining healthy starting suspect unhealthy x y"
@@ -110,6 +115,10 @@ func TestSelect(t *testing.T) {
 		{"capability and metadata", rollcall.Query{Capability: matches("gpu=4"), Metadata: matches("team=search")}, "y", 0},
 		{"of two instances", rollcall.Query{Capability: matches("gpu=4"), Metadata: matches("team=checkout")}, "", 0},
 		{"and health", rollcall.Query{Health: "degraded", Capability: matches("gpu=4")}, "", 0},
+
+		{"a name in DNS", rollcall.Query{Filter: selecting("canary")}, "x", 0},
+		{"another", rollcall.Query{Filter: selecting("gpu")}, "x y", 0},
+		{"and no other", rollcall.Query{Filter: selecting("vp9")}, "", 0},
 
 		{"limit", rollcall.Query{Limit: 3}, "degraded healthy x", 5},
 		{"limit of one, any", rollcall.Query{Limit: 1, Health: "any"}, "degraded", 8},
@@ -233,7 +242,9 @@ func BenchmarkSelect(b *testing.B) {
 	}
 	s, _ := c.Publish()
 	v := s.View(service)
-	for name, q := range map[string]rollcall.Query{"plain": {}, "limit=10": {Limit: 10}, "cap.gpu=7": {Capability: matches("gpu=7")}} {
+	for name, q := range map[string]rollcall.Query{
+		"plain": {}, "limit=10": {Limit: 10}, "cap.gpu=7": {Capability: matches("gpu=7")}, "a name in DNS": {Filter: selecting("tpu")},
+	} {
 		b.Run(name+"/instances=10000", func(b *testing.B) {
 			plan, err := NewCompiler().Compile(&q)
 			if err != nil {

@@ -21,6 +21,7 @@ const lookEvery = 5 * time.Millisecond
 // Lock order: reader.mu before barrier.mu.
 type barrier struct {
 	waits []*wait       // of those who were not settled when last looked at
+	kept  *time.Timer   // until what nobody can tell has changed is kept no more; nil: it is not
 	done  chan struct{} // closed when nobody is pending
 
 	mu           sync.Mutex // guards what follows
@@ -42,7 +43,9 @@ type wait struct {
 // who acknowledged it; and one who acknowledged all that it was handed and to
 // whom nothing of its selection is left to be handed up to that revision. Those
 // who leave meanwhile count as neither, and nor do those who come: they begin
-// with what there is.
+// with what there is. Those who keep what they were told ([Hub.Told]) count as one,
+// whom it has reached when none of them may keep it any longer that was told before
+// the barrier began.
 func (h *Hub) Barrier(ctx context.Context, service Topic, rev rollcall.Revision) rollcall.Barrier {
 	start := time.Now()
 	b := h.barrier(service, rev)
@@ -73,6 +76,10 @@ func (h *Hub) barrier(service Topic, rev rollcall.Revision) *barrier {
 		}
 	}
 	h.mu.Unlock()
+	if left, _ := h.told.left(service); left > 0 {
+		b.pending++
+		b.kept = time.AfterFunc(left, func() { b.settled(true) })
+	}
 	b.waits = slices.DeleteFunc(b.waits, func(w *wait) bool { return !w.begin() })
 	b.settled(false)
 	return b
@@ -161,6 +168,9 @@ func (b *barrier) look() (again bool) {
 
 // end has the readers that are still pending forget the barrier.
 func (b *barrier) end() {
+	if b.kept != nil {
+		b.kept.Stop()
+	}
 	for _, w := range b.waits {
 		w.reader.mu.Lock()
 		w.reader.waits = slices.DeleteFunc(w.reader.waits, func(o *wait) bool { return o == w })

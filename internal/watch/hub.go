@@ -57,6 +57,7 @@ type Hub struct {
 	subscribers atomic.Int64
 	revision    atomic.Uint64 // of the newest snapshot whose events are all in their topics
 	seed        maphash.Seed
+	told        told
 	done        chan struct{} // closed with the hub
 
 	mu       sync.Mutex // guards what follows
@@ -121,7 +122,7 @@ func NewHub(now func() time.Time) *Hub {
 
 func newHub(now func() time.Time, l limits) *Hub {
 	return &Hub{
-		now: now, limits: l, seed: maphash.MakeSeed(), done: make(chan struct{}),
+		now: now, limits: l, seed: maphash.MakeSeed(), told: told{began: time.Now()}, done: make(chan struct{}),
 		topics: map[Topic]*topic{}, readers: map[string][]*reader{}, pollers: map[pollerKey]*poller{},
 	}
 }

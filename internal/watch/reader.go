@@ -252,7 +252,7 @@ func (h *Hub) Ack(id string, to rollcall.Revision) error {
 }
 
 // Watchers lists those who are told of a service: who watch it, its namespace
-// or everything.
+// or everything; and as one those who keep what they were told ([Hub.Told]).
 func (h *Hub) Watchers(service Topic) []rollcall.Watcher {
 	h.mu.Lock()
 	var all []*reader
@@ -263,15 +263,17 @@ func (h *Hub) Watchers(service Topic) []rollcall.Watcher {
 	}
 	revisions := h.topics[service].revisions()
 	h.mu.Unlock()
-	ws := make([]rollcall.Watcher, len(all))
+	ws := make([]rollcall.Watcher, len(all), len(all)+1)
 	for n, r := range all {
 		r.look()
-		acked := r.acknowledged()
-		known, _ := slices.BinarySearch(revisions, acked+1)
-		ws[n] = rollcall.Watcher{
-			Subscription: r.id, Caller: r.Caller, Door: r.Door, From: r.From,
-			Revision: acked, Lag: rollcall.Revision(len(revisions) - known),
-		}
+		ws[n] = rollcall.Watcher{Subscription: r.id, Caller: r.Caller, Door: r.Door, From: r.From, Revision: r.acknowledged()}
+	}
+	if w, ok := h.resolvers(service); ok {
+		ws = append(ws, w)
+	}
+	for n := range ws {
+		known, _ := slices.BinarySearch(revisions, ws[n].Revision+1)
+		ws[n].Lag = rollcall.Revision(len(revisions) - known)
 	}
 	slices.SortFunc(ws, func(a, b rollcall.Watcher) int {
 		return cmp.Or(cmp.Compare(a.Caller, b.Caller), cmp.Compare(a.Subscription, b.Subscription))
