@@ -107,12 +107,16 @@ var mayImport = map[string][]string{
 	"internal/grpcapi/sender": {"internal/catalog", "internal/watch"},
 	"internal/sniff":          {},
 
+	"internal/dnsapi/place":   {".", "internal/geo"},
+	"internal/dnsapi/limit":   {},
+	"internal/dnsapi/forward": {},
+
 	"internal/server":       {".", "internal/..."},
 	"internal/heap":         {},
 	"internal/rollcalltest": {"internal/server"},
 	"internal/bench":        {".", "client"},
 	"internal/demo":         {".", "client"},
-	"cmd/rollcall/config":   {".", "internal/webhook"},
+	"cmd/rollcall/config":   {".", "internal/dnsapi/place", "internal/webhook"},
 	"cmd/rollcall/table":    {".", "client"},
 	"cmd/rollcall/flags":    {".", "cmd/rollcall/config", "internal/server"},
 	"cmd/rollcall":          {".", "client", "cmd/rollcall/config", "cmd/rollcall/flags", "cmd/rollcall/table", "internal/bench", "internal/demo", "internal/heap", "internal/server"},
