@@ -107,6 +107,7 @@ var mayImport = map[string][]string{
 	"internal/grpcapi/sender": {"internal/catalog", "internal/watch"},
 	"internal/sniff":          {},
 
+	"internal/dnsapi/name":    {"."},
 	"internal/dnsapi/place":   {".", "internal/geo"},
 	"internal/dnsapi/limit":   {},
 	"internal/dnsapi/forward": {},
