@@ -111,6 +111,7 @@ var mayImport = map[string][]string{
 	"internal/dnsapi/place":   {".", "internal/geo"},
 	"internal/dnsapi/limit":   {},
 	"internal/dnsapi/forward": {},
+	"internal/dnsapi/answer":  {".", "internal/catalog", "internal/record", "internal/resolve"},
 
 	"internal/server":       {".", "internal/..."},
 	"internal/heap":         {},
