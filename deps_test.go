@@ -112,6 +112,7 @@ var mayImport = map[string][]string{
 	"internal/dnsapi/limit":   {},
 	"internal/dnsapi/forward": {},
 	"internal/dnsapi/answer":  {".", "internal/catalog", "internal/record", "internal/resolve"},
+	"internal/dnsapi/socket":  {},
 
 	"internal/server":       {".", "internal/..."},
 	"internal/heap":         {},
