@@ -107,6 +107,7 @@ var mayImport = map[string][]string{
 	"internal/grpcapi/sender": {"internal/catalog", "internal/watch"},
 	"internal/sniff":          {},
 
+	"internal/dnsapi":         {".", "internal/auth", "internal/catalog", "internal/dnsapi/...", "internal/record", "internal/resolve", "internal/watch"},
 	"internal/dnsapi/name":    {"."},
 	"internal/dnsapi/place":   {".", "internal/geo"},
 	"internal/dnsapi/limit":   {},

@@ -1,0 +1,5 @@
+//go:build !race
+
+package dnsapi_test
+
+const raceEnabled = false
