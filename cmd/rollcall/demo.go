@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/rollcall-registry/rollcall/client"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 	"github.com/rollcall-registry/rollcall/internal/demo"
 	"github.com/rollcall-registry/rollcall/internal/server"
 )
@@ -100,7 +101,7 @@ func (e *env) demo(ctx context.Context, d demo.Demo, addr string, quiet, asJSON 
 		return err
 	}
 	d.Registry = s.Addr()
-	screen := &screen{e: e, quiet: quiet, asJSON: asJSON, colour: onTerminal(e.out) && e.getenv("NO_COLOR") == ""}
+	screen := &screen{e: e, dns: s.DNSAddr(), quiet: quiet, asJSON: asJSON, colour: onTerminal(e.out) && e.getenv("NO_COLOR") == ""}
 	d.Tell = screen.tell
 
 	ctx, stop := interruptible(ctx)
@@ -135,16 +136,20 @@ func (e *env) demo(ctx context.Context, d demo.Demo, addr string, quiet, asJSON 
 	return nil
 }
 
-// demoServer makes a server at an address, or at the default one if that is free.
-func demoServer(dir, addr string) (*server.Server, error) {
+// demoServer makes a server at an address, or at the default one if that is free; and
+// so for DNS.
+func demoServer(dir, addr string) (s *server.Server, err error) {
 	c := server.Config{DataDir: dir, HTTP: addr, Version: build().Version}
+	at := []string{addr}
 	if addr == "" {
-		c.HTTP = client.DefaultAddress
+		at = []string{client.DefaultAddress, "127.0.0.1:0"}
 	}
-	s, err := server.New(c)
-	if addr == "" && errors.Is(err, syscall.EADDRINUSE) {
-		c.HTTP = "127.0.0.1:0"
-		return server.New(c)
+	for _, c.HTTP = range at {
+		for _, c.DNS = range []string{flags.DefaultDNS, "127.0.0.1:0"} {
+			if s, err = newServer(c); !errors.Is(err, syscall.EADDRINUSE) {
+				return s, err
+			}
+		}
 	}
 	return s, err
 }
@@ -152,6 +157,7 @@ func demoServer(dir, addr string) (*server.Server, error) {
 // screen prints a demo.
 type screen struct {
 	e                     *env
+	dns                   string // its address
 	quiet, asJSON, colour bool
 }
 
@@ -181,7 +187,8 @@ func (s *screen) open(d *demo.Demo) {
 	if _, port, _ := net.SplitHostPort(d.Registry); d.Registry != client.DefaultAddress {
 		env = "ROLLCALL_ADDR=127.0.0.1:" + port + " "
 	}
-	fmt.Fprintf(s.e.out, "or type:\n  %[1]srollcall watch pricing\n  %[1]srollcall why pricing\n  %[1]srollcall resolve pricing --near zone:eu/eu-1\n\n", env)
+	host, port, _ := net.SplitHostPort(s.dns)
+	fmt.Fprintf(s.e.out, "or type:\n  %[1]srollcall watch pricing\n  %[1]srollcall why pricing\n  %[1]srollcall resolve pricing --near zone:eu/eu-1\n  dig @%s -p %s pricing.service.rollcall SRV\n\n", env, host, port)
 }
 
 func (s *screen) tell(h demo.Happening) {

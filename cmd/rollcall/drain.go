@@ -37,7 +37,8 @@ gives it its traffic back. --wait returns once all who watch the service know.`,
 				if err != nil {
 					return err
 				}
-				return e.tell(cmd, d, "%s is draining: %d watchers know, %d do not yet", key, d.Acknowledged, d.Pending)
+				who := map[bool]string{true: "; rollcall watchers says who, and dns is resolvers that may still answer as before"}[wait > 0 && d.Pending > 0]
+				return e.tell(cmd, d, "%s is draining: %d watchers know, %d do not yet%s", key, d.Acknowledged, d.Pending, who)
 			})
 		},
 		ValidArgsFunction: conn.completeService,
@@ -45,7 +46,7 @@ gives it its traffic back. --wait returns once all who watch the service know.`,
 	conn.flags(cmd)
 	conn.inNamespace(cmd, "the default one")
 	cmd.Flags().BoolVar(&end, "end", false, "end the drain")
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait so `LONG` at most, up to 10m")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait so `LONG` at most, up to 10m, until all watchers know and resolvers may not keep what DNS told them (its time to live)")
 	return cmd
 }
 

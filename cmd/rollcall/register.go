@@ -91,7 +91,7 @@ none unless --ttl asks for one.`,
 	conn.inNamespace(cmd, "the default one")
 	desc.Add(cmd.Flags())
 	cmd.Flags().BoolVar(&once, "once", false, "register and return, without keeping a lease")
-	cmd.Flags().DurationVar(&grace, "grace", client.DefaultGrace, "`DURATION` between draining and deregistering")
+	cmd.Flags().DurationVar(&grace, "grace", client.DefaultGrace, "`DURATION` between draining and deregistering; where callers use DNS, more than its time to live")
 	return cmd
 }
 

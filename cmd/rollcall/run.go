@@ -77,7 +77,7 @@ cannot be run.`,
 	conn.inNamespace(cmd, "the default one")
 	cmd.Flags().StringVarP(&service, "service", "s", "", "`NAME` of the service")
 	desc.Add(cmd.Flags())
-	cmd.Flags().DurationVar(&grace, "grace", client.DefaultGrace, "`DURATION` between draining and passing SIGTERM on")
+	cmd.Flags().DurationVar(&grace, "grace", client.DefaultGrace, "`DURATION` between draining and passing SIGTERM on; where callers use DNS, more than its time to live")
 	return cmd
 }
 

@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -32,7 +34,7 @@ func TestScripts(t *testing.T) { runScripts(t, testscript.Params{Dir: "testdata/
 // TestScriptsOverGRPC has verbs talk gRPC to the server.
 func TestScriptsOverGRPC(t *testing.T) {
 	var p testscript.Params
-	for _, name := range []string{"backup", "bench", "lookup", "outage", "query", "register", "run", "select", "watch", "why"} {
+	for _, name := range []string{"backup", "bench", "drain", "lookup", "outage", "query", "register", "run", "select", "watch", "why"} {
 		p.Files = append(p.Files, "testdata/script/"+name+".txtar")
 	}
 	runScripts(t, p, "grpc://")
@@ -58,6 +60,7 @@ func runScripts(t *testing.T, p testscript.Params, scheme string) {
 			"damage":  damage,
 			"mode":    mode,
 			"extract": extract,
+			"ask":     ask,
 			"signal":  sendSignal,
 		},
 		RequireUniqueNames: true,
@@ -85,8 +88,8 @@ var servers sync.Map
 
 // startServer runs "rollcall serve" on free ports, with the data in
 // $WORK/data unless --data-dir says otherwise, waits until it is ready, and puts
-// its addresses into HTTP_ADDR and GRPC_ADDR, and the one that the scripts' scheme
-// asks for into ROLLCALL_ADDR.
+// its addresses into HTTP_ADDR, GRPC_ADDR and DNS_ADDR, and the one that the scripts'
+// scheme asks for into ROLLCALL_ADDR.
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("unsupported: ! server")
@@ -98,13 +101,13 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	s := &serverProcess{done: make(chan struct{})}
-	s.cmd = exec.Command("rollcall", append(append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, data...), args...)...)
+	s.cmd = exec.Command("rollcall", append(append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--dns", "127.0.0.1:0"}, data...), args...)...)
 	s.cmd.Dir = ts.MkAbs(".")
 	s.cmd.Env = append(os.Environ(), "GORACE="+noPause, "ROLLCALL_HTTP="+ts.Getenv("ROLLCALL_HTTP"), "ROLLCALL_CONFIG="+ts.Getenv("ROLLCALL_CONFIG"))
 	stderr, err := s.cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(s.cmd.Start())
-	ready := make(chan [2]string, 1)
+	ready := make(chan [3]string, 1)
 	go func() { // ends with the process, which the script's end waits for
 		defer close(s.done)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
@@ -113,8 +116,8 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 			s.mu.Unlock()
 			if rest, ok := strings.CutPrefix(lines.Text(), "rollcall ready http="); ok {
 				http, rest, _ := strings.Cut(rest, " ")
-				grpc, _, _ := strings.Cut(strings.TrimPrefix(rest, "grpc="), " ")
-				ready <- [2]string{http, grpc}
+				grpc, rest, _ := strings.Cut(strings.TrimPrefix(rest, "grpc="), " ")
+				ready <- [3]string{http, grpc, strings.TrimPrefix(rest, "dns=")}
 			}
 		}
 		s.cmd.Wait()
@@ -127,6 +130,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	case at := <-ready:
 		ts.Setenv("HTTP_ADDR", at[0])
 		ts.Setenv("GRPC_ADDR", at[1])
+		ts.Setenv("DNS_ADDR", at[2])
 		ts.Setenv("ROLLCALL_ADDR", at[0])
 		if scheme := ts.Getenv("SCHEME"); scheme != "" {
 			ts.Setenv("ROLLCALL_ADDR", scheme+at[1])
@@ -243,6 +247,18 @@ func extract(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no match for %s", args[1])
 	}
 	ts.Setenv(args[0], m[1])
+}
+
+// ask looks addresses up with the server's DNS: ask web.service.rollcall.
+func ask(ts *testscript.TestScript, neg bool, args []string) {
+	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, ts.Getenv("DNS_ADDR"))
+	}}
+	ctx, stop := context.WithTimeout(context.Background(), patience)
+	defer stop()
+	_, err := r.LookupHost(ctx, args[0])
+	ts.Check(err)
 }
 
 // sendSignal signals the process whose id is in a file: signal TERM run.pid.

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcall-registry/rollcall"
 	"github.com/rollcall-registry/rollcall/client"
 	"github.com/rollcall-registry/rollcall/cmd/rollcall/config"
+	"github.com/rollcall-registry/rollcall/cmd/rollcall/flags"
 	"github.com/rollcall-registry/rollcall/internal/heap"
 	"github.com/rollcall-registry/rollcall/internal/server"
 )
@@ -25,19 +28,21 @@ const defaultDataDir = "./rollcall-data"
 
 func newServe(e *env) *cobra.Command {
 	var c server.Config
-	var file, store, dns, allow, level, logFormat string
+	var dns flags.DNS
+	var file, store, allow, level, logFormat string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a registry",
 		Long: `Serve runs a registry on this machine and keeps its data in --data-dir. Once it
 serves it says so in a line on standard error: "rollcall ready http=ADDRESS
-grpc=ADDRESS ...". An interrupt stops it in order; a second one ends it at once.
+grpc=ADDRESS dns=ADDRESS". An interrupt stops it in order; a second one ends it at
+once.
 
 Each flag can also be set by an environment variable (--data-dir by
 ROLLCALL_DATA_DIR) or in the YAML file that --config names (data-dir: ...). A
 flag goes before the environment, and that before the file. The file can hold
-static services as well, which nobody has to renew, and webhooks, which are told
-of changes of health:
+static services as well, which nobody has to renew, webhooks, which are told of
+changes of health, and subnets, which say where those are who ask by DNS:
 
   http: 127.0.0.1:8070
   services:
@@ -49,6 +54,8 @@ of changes of health:
     - name: pager
       url: https://pager.example.com/rollcall
       secret-file: /etc/rollcall/pager.secret
+  subnets:
+    - {cidr: 10.1.0.0/16, near: zone:eu-west/eu-west-1a}
 
 There is no authentication yet, so serve refuses to listen where other machines
 could reach it, unless --insecure says that this is meant.`,
@@ -57,27 +64,27 @@ could reach it, unless --insecure says that this is meant.`,
   ROLLCALL_HTTP=127.0.0.1:0 rollcall serve --log-level debug`,
 		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			flags := cmd.LocalNonPersistentFlags()
-			if err := fromEnv(flags, e.getenv); err != nil {
+			settings := cmd.LocalNonPersistentFlags()
+			if err := fromEnv(settings, e.getenv); err != nil {
 				return err
 			}
 			if file != "" {
-				f, err := config.Read(file, flags)
+				f, err := config.Read(file, settings)
 				if wrong, ok := errors.AsType[config.Error](err); ok {
 					return usagef("%v", wrong)
 				}
 				if err != nil {
 					return err
 				}
-				c.Static, c.Webhooks = f.Static, f.Webhooks
-			}
-			if dns != "off" {
-				return usagef("--dns %s: this version serves HTTP and gRPC only; leave --dns off", dns)
+				c.Static, c.Webhooks, c.Subnets = f.Static, f.Webhooks, f.Subnets
 			}
 			if store != "local" {
 				return usagef("--store %s: this version keeps its log on the local disk only; use --store local", store)
 			}
-			var err error
+			err := dns.Read(&c)
+			if err != nil {
+				return err
+			}
 			if c.ProbeAllow, err = prefixes(allow); err != nil {
 				return err
 			}
@@ -92,9 +99,9 @@ could reach it, unless --insecure says that this is meant.`,
 	f.StringVar(&c.DataDir, "data-dir", defaultDataDir, "`DIRECTORY` of the log; made if it does not exist")
 	f.StringVar(&c.HTTP, "http", client.DefaultAddress, "`ADDRESS` to serve HTTP at; port 0 is any free one")
 	f.StringVar(&c.GRPC, "grpc", defaultGRPC, "`ADDRESS` to serve gRPC at, and HTTP as well; port 0 is any free one, off is none")
-	f.StringVar(&dns, "dns", "off", "`ADDRESS` to serve DNS at; not there yet, so only off")
+	dns.Add(f, &c)
 	f.StringVar(&store, "store", "local", "`WHERE` the log is kept: local")
-	f.StringVar(&file, "config", "", "read settings, static services and webhooks from a YAML `FILE`")
+	f.StringVar(&file, "config", "", "read settings, static services, webhooks and subnets from a YAML `FILE`")
 	f.BoolVar(&c.Insecure, "insecure", false, "serve addresses that other machines can reach, without authentication")
 	f.StringVar(&allow, "probe-allow", "", "`NETWORKS` (CIDR, by commas) that may be probed and called by webhooks though loopback, link-local or the like")
 	f.BoolVar(&c.ExecChecks, "exec-checks", false, "let static services have checks that run commands on this machine")
@@ -123,11 +130,20 @@ func prefixes(text string) (all []netip.Prefix, err error) {
 	return all, nil
 }
 
+// newServer is [server.New], to which a mistake in the command line is one of a field.
+func newServer(c server.Config) (*server.Server, error) {
+	s, err := server.New(c)
+	if wrong, ok := errors.AsType[*rollcall.Error](err); ok && wrong.Kind == rollcall.ErrInvalid {
+		return nil, usagef("--%s: %s", strings.ReplaceAll(wrong.Field, "_", "-"), wrong.Detail)
+	}
+	return s, err
+}
+
 // serve runs a server until it is interrupted.
 func (e *env) serve(ctx context.Context, c server.Config) error {
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	s, err := server.New(c)
+	s, err := newServer(c)
 	if err != nil {
 		return err
 	}
@@ -136,11 +152,14 @@ func (e *env) serve(ctx context.Context, c server.Config) error {
 	defer stop()
 	return s.Run(ctx, func() {
 		pacing.Go(func() { heap.Pace(ctx) }) // not before: what is read at the start is there to stay
-		fmt.Fprintf(e.err, `rollcall ready http=%[1]s grpc=%[2]s dns=off
+		fmt.Fprintf(e.err, `rollcall ready http=%[1]s grpc=%[2]s dns=%[3]s
 Register a first instance and find it (its lease lasts 15 s unless it is renewed):
   curl -X PUT http://%[1]s/api/v1/services/hello/instances/hello-1 -d '{"port": 8080}'
   curl http://%[1]s/api/v1/services/hello
-`, s.Addr(), s.GRPCAddr())
+`, s.Addr(), s.GRPCAddr(), s.DNSAddr())
+		if host, port, err := net.SplitHostPort(s.DNSAddr()); err == nil {
+			fmt.Fprintf(e.err, "  dig @%s -p %s hello.service.%s SRV\n", host, port, strings.TrimSuffix(c.DNSZone, "."))
+		}
 	})
 }
 

@@ -13,6 +13,7 @@ func newWatchers(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "watchers SERVICE",
 		Short:   "List who is told of a service, and how far they are",
+		Long:    "Watchers lists whom a drain that waits has to wait for. The one with the door dns\nis all resolvers together, while they may keep what DNS told them of the service.",
 		Example: `  rollcall watchers payments`,
 		Args:    takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {

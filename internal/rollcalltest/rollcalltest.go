@@ -12,6 +12,7 @@ import (
 type Server struct {
 	Addr string // of HTTP, "127.0.0.1:port"
 	GRPC string // of gRPC, and HTTP as well; "off" if it is not served
+	DNS  string // of DNS, by UDP and TCP; "off" if it is not served
 
 	stop context.CancelFunc
 	done chan error
@@ -32,7 +33,7 @@ func Run(t testing.TB, c server.Config) *Server {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{Addr: srv.Addr(), GRPC: srv.GRPCAddr(), stop: stop, done: make(chan error, 1)}
+	s := &Server{Addr: srv.Addr(), GRPC: srv.GRPCAddr(), DNS: srv.DNSAddr(), stop: stop, done: make(chan error, 1)}
 	ready := make(chan struct{})
 	go func() { s.done <- srv.Run(ctx, func() { close(ready) }) }()
 	t.Cleanup(func() {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/rollcall-registry/rollcall/internal/dnsapi"
 	"github.com/rollcall-registry/rollcall/internal/egress"
 	"github.com/rollcall-registry/rollcall/internal/grpcapi"
 	"github.com/rollcall-registry/rollcall/internal/history"
@@ -46,6 +47,8 @@ type Server struct {
 	http     *http.Server
 	grpc     *grpcapi.Server
 	both     *sniff.Splitter // of the gRPC address, which also takes HTTP; nil: gRPC is off
+	dns      *dnsapi.Server  // nil: it is off
+	answered chan error      // has how serving DNS ended
 }
 
 // New opens the log and the listener. What it returns must be run, or closed.
@@ -63,7 +66,7 @@ func New(c Config) (s *Server, err error) {
 
 	// The ports first: that one is taken is the most likely mistake, and finding
 	// out costs nothing.
-	if err := s.listen(); err != nil {
+	if err := s.listen(metrics); err != nil {
 		return nil, err
 	}
 	// Then the log, which takes as long as there is to read.
@@ -78,6 +81,9 @@ func New(c Config) (s *Server, err error) {
 		Log: s.log, History: s.history, Logger: c.Logger, Metrics: metrics, Version: c.Version, Store: "local",
 		Events: s.webhooks.Send, Egress: policy, Exec: c.ExecChecks,
 	})
+	if s.dns != nil {
+		s.dns.Open(s.registry)
+	}
 	s.api = httpapi.New(s.registry, httpapi.Options{
 		Sessions:   sessions{s.registry},
 		Logger:     c.Logger,
@@ -95,22 +101,28 @@ func New(c Config) (s *Server, err error) {
 }
 
 // listen opens the ports.
-func (s *Server) listen() (err error) {
+func (s *Server) listen(metrics prometheus.Registerer) (err error) {
 	if s.listener, err = net.Listen("tcp", s.config.HTTP); err != nil {
 		return fmt.Errorf("%w; choose another address with --http", err)
 	}
-	if s.config.GRPC == off {
-		return nil
+	if s.config.GRPC != off {
+		l, err := net.Listen("tcp", s.config.GRPC)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%w; choose another address with --grpc, or none with --grpc off", err), s.unlisten())
+		}
+		s.both = sniff.Split(l)
 	}
-	l, err := net.Listen("tcp", s.config.GRPC)
-	if err != nil {
-		return errors.Join(fmt.Errorf("%w; choose another address with --grpc, or none with --grpc off", err), s.listener.Close())
+	if err := s.listenDNS(metrics); err != nil {
+		return errors.Join(err, s.unlisten())
 	}
-	s.both = sniff.Split(l)
 	return nil
 }
 
+// unlisten closes the ports, of which nothing was served but, perhaps, DNS.
 func (s *Server) unlisten() error {
+	if s.dns != nil {
+		s.dns.Shutdown(context.Background())
+	}
 	if s.both == nil {
 		return s.listener.Close()
 	}
@@ -126,6 +138,15 @@ func (s *Server) GRPCAddr() string {
 		return off
 	}
 	return s.both.HTTP2().Addr().String()
+}
+
+// DNSAddr returns the address that DNS is served at, by UDP and TCP; "off" if it is
+// not.
+func (s *Server) DNSAddr() string {
+	if s.dns == nil {
+		return off
+	}
+	return s.dns.Addr()
 }
 
 // Run serves until ctx ends, then stops in the reverse order: streams are told
@@ -153,9 +174,14 @@ func (s *Server) Run(ctx context.Context, ready func()) (err error) {
 
 // serve runs the doors while the core runs.
 func (s *Server) serve(ctx, core context.Context, ready func()) error {
-	// The state first, then whoever asks for it. An interrupt while there is
-	// much to read is heard as well.
-	starting, stop := context.WithCancel(core)
+	// The doors share the context: if one fails, the server is of no use.
+	g, serving := errgroup.WithContext(core)
+	if s.dns != nil {
+		g.Go(func() error { return <-s.answered })
+	}
+	// The state first, then whoever asks for it. An interrupt while there is much to
+	// read is heard as well.
+	starting, stop := context.WithCancel(serving)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
 	err := s.registry.WaitSynced(starting)
@@ -166,10 +192,8 @@ func (s *Server) serve(ctx, core context.Context, ready func()) error {
 		if ctx.Err() != nil {
 			err = nil
 		}
-		return errors.Join(err, s.unlisten())
+		return errors.Join(err, s.unlisten(), g.Wait())
 	}
-	// The doors share the context: if one fails, the server is of no use.
-	g, serving := errgroup.WithContext(core)
 	g.Go(func() error { return s.serveHTTP(s.listener) })
 	if s.both != nil {
 		g.Go(s.both.Run)
@@ -204,10 +228,13 @@ func (s *Server) stop(ctx context.Context) {
 	s.registry.EndStreams()
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
-	var grpc sync.WaitGroup
-	defer grpc.Wait()
+	var others sync.WaitGroup
+	defer others.Wait()
 	if s.grpc != nil {
-		grpc.Go(func() { s.grpc.Shutdown(within) })
+		others.Go(func() { s.grpc.Shutdown(within) })
+	}
+	if s.dns != nil {
+		others.Go(func() { s.dns.Shutdown(within) })
 	}
 	if err := s.http.Shutdown(within); err != nil {
 		s.config.Logger.Warn("requests were cut off", "err", err)
@@ -222,7 +249,7 @@ func (s *Server) Close() error {
 
 // listens returns where the server listens: nobody is to have it call itself.
 func (s *Server) listens() (all []netip.AddrPort) {
-	for _, addr := range []string{s.Addr(), s.GRPCAddr()} {
+	for _, addr := range []string{s.Addr(), s.GRPCAddr(), s.DNSAddr()} {
 		if at, err := netip.ParseAddrPort(addr); err == nil {
 			all = append(all, at)
 		}

@@ -27,6 +27,7 @@ var Binary = flag.String("rollcall", "../../bin/rollcall", "the binary to drive"
 type Process struct {
 	Addr   string // of HTTP
 	GRPC   string // of gRPC, and HTTP as well; "off" if it is not served
+	DNS    string // of DNS; "off" if it is not served
 	Client *client.Client
 	cmd    *exec.Cmd
 	Exited chan struct{} // closed once it is gone; Err is set then
@@ -36,7 +37,7 @@ type Process struct {
 	log strings.Builder
 }
 
-var readyLine = regexp.MustCompile(`^rollcall ready http=(\S+) grpc=(\S+)`)
+var readyLine = regexp.MustCompile(`^rollcall ready http=(\S+) grpc=(\S+) dns=(\S+)`)
 
 // Serve starts a server on a data directory and returns once it is ready. It is
 // killed at the end of the test.
@@ -57,7 +58,7 @@ func Start(dir string, args ...string) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Exited: make(chan struct{})}
-	p.cmd = exec.Command(path, append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir", dir}, args...)...)
+	p.cmd = exec.Command(path, append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--data-dir", dir}, args...)...)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func Start(dir string, args ...string) (*Process, error) {
 	}()
 	select {
 	case at := <-ready:
-		p.Addr, p.GRPC = at[0], at[1]
+		p.Addr, p.GRPC, p.DNS = at[0], at[1], at[2]
 	case <-p.Exited:
 		return nil, fmt.Errorf("the server did not start: %v\n%s", p.Err, p.Output())
 	case <-time.After(time.Minute):

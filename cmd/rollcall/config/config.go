@@ -1,6 +1,6 @@
 // Package config reads the configuration file of serve: settings, which are
-// flags by another name, static services and webhooks. It is strict: what it does
-// not know is an error, with the line it stands in.
+// flags by another name, static services, webhooks and subnets. It is strict: what
+// it does not know is an error, with the line it stands in.
 package config
 
 import (
@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/rollcall-registry/rollcall"
+	"github.com/rollcall-registry/rollcall/internal/dnsapi/place"
 	"github.com/rollcall-registry/rollcall/internal/webhook"
 )
 
@@ -23,12 +24,14 @@ import (
 const (
 	servicesKey = "services"
 	webhooksKey = "webhooks"
+	subnetsKey  = "subnets"
 )
 
 // File is what a configuration file holds beside settings.
 type File struct {
 	Static   []rollcall.Instance
 	Webhooks []webhook.Hook
+	Subnets  []place.Subnet
 }
 
 // Error is a mistake in a file, or in its name.
@@ -100,8 +103,10 @@ func (r *reader) top(key, value *yaml.Node) (err error) {
 		return r.instances(value)
 	case key.Value == webhooksKey:
 		return r.webhooks(value)
+	case key.Value == subnetsKey:
+		return r.subnets(value)
 	case f == nil || f.Name == "config" || f.Name == "help":
-		return r.fail(key, "unknown key %q; known are %s, %s and %s", key.Value, strings.Join(settings(r.flags), ", "), servicesKey, webhooksKey)
+		return r.fail(key, "unknown key %q; known are %s, %s, %s and %s", key.Value, strings.Join(settings(r.flags), ", "), servicesKey, webhooksKey, subnetsKey)
 	case value.Kind != yaml.ScalarNode:
 		return r.fail(value, "%s takes a single value", key.Value)
 	case !f.Changed:
