@@ -26,7 +26,7 @@ build: ## build bin/rollcall
 
 test: ## run all tests with the race detector
 	$(GO) test -race -timeout 15m ./...
-	$(GO) test -run 'Allocat|ForADay|WatchMemory' ./client/... ./internal/filter ./internal/grpcapi ./internal/httpapi # what -race has no room for
+	$(GO) test -run 'Allocat|ForADay|WatchMemory|TestLaw|FairAnswers|Included' ./client/... ./internal/dnsapi/... ./internal/filter ./internal/grpcapi ./internal/httpapi # what -race has no room for
 	cd bench && $(GO) test ./...
 
 lint: ## check form: gofmt, vet, staticcheck, modules, known vulnerabilities
@@ -42,7 +42,7 @@ e2e: build ## drive real processes: crashes, cut networks, full disks, the READM
 	$(GO) test -tags e2e -count 1 -timeout 25m -parallel 16 ./test/e2e $(E2EFLAGS)
 
 compat: build ## drive the registry with clients that others wrote
-	$(GO) test -tags e2e -count 1 -timeout 15m ./test/compat
+	$(GO) test -tags e2e -count 1 -timeout 15m -parallel 8 ./test/compat
 
 bench: build ## measure against targets, limits and peers; see bench/README.md
 	cd bench && $(GO) run . $(BENCHFLAGS)

@@ -62,6 +62,7 @@ func TestPython(t *testing.T) {
 // TestPythonGRPC uses grpcio, of which the core is C and knows nothing of Go, with
 // stubs that its own tools make of the .proto file.
 func TestPythonGRPC(t *testing.T) {
+	t.Parallel()
 	need(t, "python3", "Debian's python3 and python3-venv")
 	dir := t.TempDir()
 	python := filepath.Join(dir, "venv", "bin", "python")
@@ -86,6 +87,7 @@ func TestPythonGRPC(t *testing.T) {
 // the browser's interface, and restarts the server under it: the client resumes
 // with Last-Event-ID and misses nothing.
 func TestEventSource(t *testing.T) {
+	t.Parallel()
 	need(t, "node", "Debian's nodejs")
 	need(t, "npm", "Debian's npm")
 	dir := t.TempDir()

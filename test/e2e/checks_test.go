@@ -187,7 +187,7 @@ func TestChecksThatLeadAstray(t *testing.T) {
 // are the registry's own then and are not called, unless whoever runs it permits
 // that.
 func TestChecksFromElsewhere(t *testing.T) {
-	wire := newNetwork(t, 4)
+	wire := process.NewNetwork(t, 4)
 	target := play(t, nil, "target", "tcp", "127.0.0.1:0").Said
 	for _, tt := range []struct {
 		name, why string
@@ -203,10 +203,10 @@ func TestChecksFromElsewhere(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			registry := net.JoinHostPort(wire.here, port)
+			registry := net.JoinHostPort(wire.Here, port)
 			put(t, p, checked(t, "from-here", target, tcpCheck))
-			play(t, wire.inside(), "put", registry, "from-there", target)
-			play(t, wire.inside(), "put", registry, "own", registry)
+			play(t, wire.Inside(), "put", registry, "from-there", target)
+			play(t, wire.Inside(), "put", registry, "own", registry)
 			becomes(t, p, "from-here", rollcall.Healthy, "")
 			becomes(t, p, "from-there", tt.status, tt.why)
 			becomes(t, p, "own", rollcall.Unhealthy, "is a port of the registry itself")

@@ -5,12 +5,8 @@ package e2e
 import (
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,87 +15,6 @@ import (
 	"github.com/rollcall-registry/rollcall/client"
 	"github.com/rollcall-registry/rollcall/test/process"
 )
-
-// network is a wire from this network namespace to another one.
-type network struct {
-	name       string // of the other namespace
-	here, away string // addresses at the ends of the wire
-	nearEnd    string // interfaces at them
-	farEnd     string
-}
-
-// nowhere is the link-layer address of nobody: what is sent there is lost on the
-// wire, and no end of it is told so.
-const nowhere = "02:00:00:00:00:99"
-
-// newNetwork lays a wire, or skips the test where that cannot be done. n tells
-// the wires of one process apart.
-func newNetwork(t *testing.T, n int) *network {
-	t.Helper()
-	id := os.Getpid()*8 + n
-	net := &network{
-		name: fmt.Sprintf("rollcall-%d", id), nearEnd: fmt.Sprintf("rc%dn", id%1e6), farEnd: fmt.Sprintf("rc%df", id%1e6),
-		// Of RFC 2544, which nobody has in use.
-		here: fmt.Sprintf("198.18.%d.%d", id>>6&255, id<<2&255|1), away: fmt.Sprintf("198.18.%d.%d", id>>6&255, id<<2&255|2),
-	}
-	if err := ip("netns", "add", net.name); err != nil {
-		t.Skipf("SKIP: a network namespace cannot be made here: %v", err)
-	}
-	t.Cleanup(func() { ip("netns", "del", net.name) }) // and the wire with it
-	for _, args := range [][]string{
-		{"link", "add", net.nearEnd, "type", "veth", "peer", "name", net.farEnd, "netns", net.name},
-		{"addr", "add", net.here + "/30", "dev", net.nearEnd},
-		{"link", "set", net.nearEnd, "up"},
-		{"-n", net.name, "addr", "add", net.away + "/30", "dev", net.farEnd},
-		{"-n", net.name, "link", "set", net.farEnd, "up"},
-		{"-n", net.name, "link", "set", "lo", "up"},
-	} {
-		if err := ip(args...); err != nil {
-			t.Skipf("SKIP: no wire can be laid between network namespaces here: %v", err)
-		}
-	}
-	return net
-}
-
-func ip(args ...string) error {
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
-	}
-	return nil
-}
-
-// inside is what a command is begun with to run at the other end.
-func (n *network) inside() []string { return []string{"ip", "netns", "exec", n.name} }
-
-// cut loses what is sent from the other end, and unless oneWay what is sent from
-// this one.
-func (n *network) cut(t *testing.T, oneWay bool) {
-	t.Helper()
-	if err := ip("-n", n.name, "neigh", "replace", n.here, "lladdr", nowhere, "dev", n.farEnd, "nud", "permanent"); err != nil {
-		t.Fatal(err)
-	}
-	if oneWay {
-		return
-	}
-	if err := ip("neigh", "replace", n.away, "lladdr", nowhere, "dev", n.nearEnd, "nud", "permanent"); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// heal ends a cut.
-func (n *network) heal(t *testing.T) {
-	t.Helper()
-	ip("neigh", "del", n.away, "dev", n.nearEnd) // if it was cut both ways
-	if err := ip("-n", n.name, "neigh", "del", n.here, "dev", n.farEnd); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// serve starts a server at this end of a wire.
-func (n *network) serve(t *testing.T, args ...string) *process.Process {
-	t.Helper()
-	return process.Serve(t, filepath.Join(t.TempDir(), "data"), append([]string{"--http", n.here + ":0", "--grpc", n.here + ":0", "--insecure"}, args...)...)
-}
 
 // keepInstances is the role of a process that keeps instances: at a registry, so
 // many by heartbeats and so many by a session each. All of them are this process,
@@ -226,14 +141,14 @@ func TestNetworkCut(t *testing.T) {
 	}{{"both ways", false, false}, {"from the instances", true, false}, {"both ways, over gRPC", false, true}, {"from the instances, over gRPC", true, true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			wire := newNetwork(t, n)
-			p := wire.serve(t)
+			wire := process.NewNetwork(t, n)
+			p := wire.Serve(t)
 			watched := watchAll(t, p)
 			addr := p.Addr
 			if tt.grpc {
 				addr = "grpc://" + p.GRPC
 			}
-			play(t, wire.inside(), "keep", addr, strconv.Itoa(each), strconv.Itoa(each))
+			play(t, wire.Inside(), "keep", addr, strconv.Itoa(each), strconv.Itoa(each))
 			whole := map[rollcall.Status]int{rollcall.Healthy: 2 * each}
 			process.Eventually(t, 10*time.Second, func() error {
 				if got := statuses(t, p); got[rollcall.Healthy] != 2*each {
@@ -242,7 +157,7 @@ func TestNetworkCut(t *testing.T) {
 				return nil
 			})
 
-			wire.cut(t, tt.oneWay)
+			wire.Cut(t, tt.oneWay)
 			second := time.NewTicker(time.Second)
 			defer second.Stop()
 			var got map[rollcall.Status]int
@@ -266,7 +181,7 @@ func TestNetworkCut(t *testing.T) {
 				t.Errorf("guards %+v, %v", guards, err)
 			}
 
-			wire.heal(t)
+			wire.Heal(t)
 			healed := time.Now()
 			process.Eventually(t, healsWithin, func() error {
 				if got := statuses(t, p); got[rollcall.Healthy] != 2*each {

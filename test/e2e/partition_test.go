@@ -21,10 +21,10 @@ func TestPartition(t *testing.T) {
 	for n, cut := range []time.Duration{5 * time.Second, 20 * time.Second} {
 		t.Run(cut.String(), func(t *testing.T) {
 			t.Parallel()
-			wire := newNetwork(t, 5+n)
-			p := wire.serve(t)
+			wire := process.NewNetwork(t, 5+n)
+			p := wire.Serve(t)
 			watched := watchAll(t, p)
-			o := orders{Registry: over("grpc", p), Listen: wire.away + ":0", Service: "parted", Name: "far", Clients: clients, Each: each, Lease: sessionLease}
+			o := orders{Registry: over("grpc", p), Listen: wire.Away + ":0", Service: "parted", Name: "far", Clients: clients, Each: each, Lease: sessionLease}
 			instances := launchInside(t, wire, o)
 			o.As, o.Name, o.Rate = "caller", "web", 100
 			caller := launchInside(t, wire, o)
@@ -40,14 +40,14 @@ func TestPartition(t *testing.T) {
 			process.Eventually(t, 10*time.Second, func() error { return allHealthy(t, p, "parted", clients*each) })
 			registered := metric(t, p, "rollcall_registrations_total")
 
-			wire.cut(t, false)
+			wire.Cut(t, false)
 			<-time.After(cut) // which is what is tested
 			is := tallyOf(t, caller, "count")
 			t.Logf("at the end of the cut the view is %v old; server: %v", is.Age.Round(time.Millisecond), statuses(t, p))
 			if is.Age < cut-time.Second {
 				t.Error("was there a cut?")
 			}
-			wire.heal(t)
+			wire.Heal(t)
 			healed := time.Now()
 			process.Eventually(t, 20*time.Second, func() error { return allHealthy(t, p, "parted", clients*each) })
 			took := time.Since(healed)
@@ -68,9 +68,9 @@ func TestPartition(t *testing.T) {
 }
 
 // launchInside is launchAll for one process at the other end of a wire.
-func launchInside(t *testing.T, n *network, o orders) *fleet {
+func launchInside(t *testing.T, n *process.Network, o orders) *fleet {
 	t.Helper()
-	f, err := launch(o, n.inside()...)
+	f, err := launch(o, n.Inside()...)
 	if err != nil {
 		t.Fatal(err)
 	}

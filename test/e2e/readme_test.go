@@ -71,6 +71,11 @@ func same(lines []string) []string {
 	return slices.DeleteFunc(lines, func(l string) bool { return l == "" })
 }
 
+func installed(program string) bool {
+	_, err := exec.LookPath(program)
+	return err == nil
+}
+
 // output collects what a command writes.
 type output struct {
 	mu sync.Mutex
@@ -145,6 +150,8 @@ func TestReadme(t *testing.T) {
 			})
 		case inBackground:
 			background(command)
+		case strings.HasPrefix(command, "dig ") && !installed("dig"):
+			t.Logf("there is no dig to try %q with", command)
 		default:
 			process.Eventually(t, 10*time.Second, func() error {
 				out := new(output)

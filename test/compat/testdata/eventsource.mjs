@@ -8,7 +8,7 @@ let server, address = '127.0.0.1:0';
 
 function start() {
   return new Promise((resolve, reject) => {
-    server = spawn(binary, ['serve', '--http', address, '--data-dir', dir]);
+    server = spawn(binary, ['serve', '--http', address, '--dns', 'off', '--data-dir', dir]);
     let text = '';
     server.stderr.on('data', (chunk) => {
       text += chunk;
