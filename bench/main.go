@@ -59,6 +59,7 @@ func run(args []string, out, progress io.Writer) error {
 	peer(&o.Consul, "consul", "a Consul agent to compare with")
 	peer(&o.Etcd, "etcd", "an etcd server to compare with")
 	f.BoolVar(&o.Embed, "etcd-embedded", false, "start an etcd to compare with, of the library this program is built with")
+	f.StringVar(&o.CoreDNS, "coredns", "", "the binary of a CoreDNS to compare with; the default is to build one, and to keep it in the user's cache")
 	markdown := f.Bool("markdown", false, "print the table in Markdown")
 	images := f.String("images", ".", "folder to draw charts in")
 	if err := f.Parse(args); err != nil {

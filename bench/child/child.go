@@ -92,14 +92,15 @@ func Start(role string, config any) (*Process, error) {
 	return start(cmd, out, func(line string) (string, bool) { return strings.CutPrefix(line, ready) })
 }
 
-// Exec starts a program that says on standard error where it can be reached: addr finds
-// that in a line.
+// Exec starts a program that says on standard error or output where it can be reached: addr
+// finds that in a line.
 func Exec(addr func(line string) (string, bool), name string, args ...string) (*Process, error) {
 	cmd := exec.Command(name, args...)
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		return nil, err
 	}
+	cmd.Stdout = cmd.Stderr
 	return start(cmd, out, addr)
 }
 

@@ -30,7 +30,8 @@ type Options struct {
 	Rollcall Peer          // a server that runs already, instead of the binary
 	Consul   Peer
 	Etcd     Peer
-	Embed    bool // run an etcd of our own
+	Embed    bool   // run an etcd of our own
+	CoreDNS  string // binary; "" builds one
 	Progress io.Writer
 }
 
@@ -203,6 +204,7 @@ type Server struct {
 	Name string
 	Addr string // host:port
 	GRPC string // host:port, if it is Rollcall's and was asked to
+	DNS  string // host:port, if it was asked to
 	PID  int    // 0: what it uses is not known
 }
 
@@ -226,7 +228,7 @@ func (b *Bench) fresh(args ...string) (Server, error) {
 
 // startIn starts Rollcall on a data directory.
 func (b *Bench) startIn(dir string, args ...string) (Server, error) {
-	args = append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "off", "--data-dir", dir, "--log-level", "warn"}, args...)
+	args = append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "off", "--dns", "off", "--data-dir", dir, "--log-level", "warn"}, args...)
 	p, err := child.Exec(func(line string) (string, bool) {
 		rest, ok := strings.CutPrefix(line, "rollcall ready http=")
 		return rest, ok
@@ -238,8 +240,16 @@ func (b *Bench) startIn(dir string, args ...string) (Server, error) {
 		return Server{}, err
 	}
 	s := b.owned("rollcall", p)
-	s.Addr, s.GRPC, _ = strings.Cut(s.Addr, " grpc=")
-	s.GRPC, _, _ = strings.Cut(s.GRPC, " ")
+	doors := strings.Fields(s.Addr)
+	s.Addr = doors[0]
+	for _, d := range doors[1:] {
+		switch name, addr, _ := strings.Cut(d, "="); name {
+		case "grpc":
+			s.GRPC = addr
+		case "dns":
+			s.DNS = addr
+		}
+	}
 	return s, nil
 }
 

@@ -25,6 +25,7 @@ func All() []Figure {
 	return []Figure{register, registerBatch, groupCommit, resolve, lookup, renew, positions, overload, storm,
 		watchLatency, watchFanout, watchIsolation, watchStalled, watchMemory, watchBytes,
 		memory,
+		dnsA, dnsSRV, dnsNames, dnsLatency, dnsDnsperf,
 		grpcRenew, grpcRegister, watchStreams, watchStreamsMemory, sessions, grpcHerd,
 		expiry, restart, herd, heartbeatLoad, churn, curves, liveness}
 }
@@ -58,6 +59,6 @@ func Find(names []string) (found []Figure) {
 func Roles() map[string]child.Role {
 	return map[string]child.Role{
 		"bare": serveBare, "commit": commitWork, "lookup": lookupWork, "etcd": serveEtcd, "crowd": serveCrowd, "bare-grpc": serveEcho, "streams": serveStreams,
-		"sitters": serveSitters, "clients": serveHerd,
+		"echo": serveUDPEcho, "sitters": serveSitters, "clients": serveHerd,
 	}
 }

@@ -17,8 +17,13 @@ func one(t wire.Template, next func() (service, id int)) func(int) wire.Source {
 	}
 }
 
+// batch makes requests that name many instances each.
+type batch interface {
+	Append(dst []byte, next func() (service, id int)) []byte
+}
+
 // many is [one] for batches.
-func many(t wire.Batch, next func() (service, id int)) func(int) wire.Source {
+func many(t batch, next func() (service, id int)) func(int) wire.Source {
 	return func(int) wire.Source {
 		return wire.Source{Next: func(dst []byte) ([]byte, int) { return t.Append(dst, next), 0 }}
 	}
@@ -62,7 +67,7 @@ func (b *Bench) fill(s Server, f fleet) error {
 	return b.fillWith(s, f, driver.RollcallRegisterBatch(s.Addr, fillBatch))
 }
 
-func (b *Bench) fillWith(s Server, f fleet, batch wire.Batch) error {
+func (b *Bench) fillWith(s Server, f fleet, batch batch) error {
 	if f.instances == 0 {
 		return nil
 	}
