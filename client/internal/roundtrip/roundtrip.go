@@ -137,7 +137,7 @@ func (t *Transport) send(service string, pick Pick, req *http.Request) (*http.Re
 func (t *Transport) another(b *budget, a *attempt, failed *Error, req *http.Request, body *body, resp *http.Response, err error) Pick {
 	untouched := err != nil && a.untouched(body)
 	switch {
-	case err == nil && !gateway(resp.StatusCode), req.Context().Err() != nil, len(failed.tries) > others:
+	case err == nil && !gateway(resp.StatusCode), givenUp(req), len(failed.tries) > others:
 		return nil
 	case !untouched && !(repeatable(req) && body.again()):
 		return nil
@@ -151,6 +151,18 @@ func (t *Transport) another(b *budget, a *attempt, failed *Error, req *http.Requ
 		return nil
 	}
 	return pick
+}
+
+// givenUp reports whether who sent a request waits for it no more. An [http.Client]
+// whose time is over says so by a channel of the request, and by its context maybe a
+// moment later.
+func givenUp(req *http.Request) bool {
+	select {
+	case <-req.Cancel: //lint:ignore SA1019 http.Client uses it
+		return true
+	default:
+		return req.Context().Err() != nil
+	}
 }
 
 // gateway reports whether a status says that the answer of another instance may be
